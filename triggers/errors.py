@@ -1,0 +1,55 @@
+"""The root of Headrace's errors, and those of triggers.
+
+    HeadraceError
+    ├── UsageError                 the user's own input: func.yaml, arguments, references
+    │   ├── SpecError              a section of func.yaml is not what its schema says
+    │   ├── ReferenceMissing       `{{ env:X }}`, `{{ secret:n:k }}` or `{{ configMap:n:k }}` has no value
+    │   └── ShapeError             bytes do not fit the dtype and shape asked for
+    ├── TriggerError               a broker, or its client (retriable)
+    │   ├── BrokerUnavailable      it cannot be reached at present
+    │   └── StreamMissing          it answers, but has no such stream or topic (not retriable)
+    ├── HandlerError               runtime/errors.py: the function's code
+    └── PlatformError              scaler/errors.py: processes or the cluster
+
+Messages read *what failed: expected X, got Y - at place*, without secrets, capital or full stop.
+"""
+
+from typing import ClassVar
+
+
+class HeadraceError(Exception):
+    """Root of every error that Headrace raises on purpose."""
+
+    retriable: ClassVar[bool] = False
+
+
+class UsageError(HeadraceError):
+    """What the user wrote cannot be meant: trying again without a change is no use."""
+
+
+class SpecError(UsageError):
+    """A section of func.yaml is not what its schema says."""
+
+
+class ReferenceMissing(UsageError):
+    """A `{{ ... }}` reference has no value in this process."""
+
+
+class ShapeError(UsageError):
+    """Bytes do not fit the dtype and shape asked for."""
+
+
+class TriggerError(HeadraceError):
+    """A broker or its client failed."""
+
+    retriable: ClassVar[bool] = True
+
+
+class BrokerUnavailable(TriggerError):
+    """The broker cannot be reached at present."""
+
+
+class StreamMissing(TriggerError):
+    """The broker has no such stream, topic or consumer, and this function may not create it."""
+
+    retriable: ClassVar[bool] = False

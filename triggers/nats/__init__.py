@@ -1,0 +1,1 @@
+"""NATS JetStream: a pull source, a sink, the backlog, and the embedded broker."""
