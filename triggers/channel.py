@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 MAX_QUEUED = 1024 * 1024
 """Bytes that may wait for a peer that does not read; beyond, it counts as gone."""
 
-_SCM_MAX_FD = 253  # linux/include/net/scm.h: no single sendmsg passes more
+_INT_BYTES = array.array("i").itemsize
+_RIGHTS_BYTES = socket.CMSG_SPACE(253 * _INT_BYTES)  # SCM_MAX_FD of Linux: no single sendmsg passes more
 _RETRY_S = 0.01
 _LATER = (errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS)
 
@@ -129,13 +130,15 @@ class Channel:
     def _read(self) -> None:
         try:
             # cloexec at once: a process started meanwhile must not inherit a client's connection
-            data, descriptors, flags, _ = socket.recv_fds(self._sock, MAX_LINE, _SCM_MAX_FD, socket.MSG_CMSG_CLOEXEC)
+            # (socket.recv_fds of Python 3.11 drops its `flags`)
+            data, ancillary, flags, _ = self._sock.recvmsg(MAX_LINE, _RIGHTS_BYTES, socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as exc:
             self._fail(f"expected data, got {exc.strerror}", level=logging.DEBUG)
             return
-        self._descriptors.extend(descriptors)
+        for _, _, rights in ancillary:  # SCM_RIGHTS: no other kind was asked for
+            self._descriptors.extend(array.array("i", rights[: len(rights) // _INT_BYTES * _INT_BYTES]))
         if flags & socket.MSG_CTRUNC:
             self._fail("expected all sockets of a message, got some (too many open files)")
         elif data:
