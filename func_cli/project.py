@@ -60,7 +60,7 @@ class Project:
         from .spec import read
 
         local = self.path / LOCAL_FILE
-        return read(self.file, local if local.is_file() else None, overrides, embedded=embedded, envs=envs)
+        return read(self.file, local if local.is_file() else None, overrides, embedded=embedded, variables=envs)
 
     @cached_property
     def private(self) -> Path:
@@ -89,4 +89,4 @@ class Project:
         """
         from .envs import resolve
 
-        return resolve(spec.envs, self.references(environ), self.secrets)
+        return resolve(spec.envs, self.references(environ), self.path / PRIVATE)
