@@ -7,7 +7,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -69,13 +69,12 @@ class Func(Group):
         prog_name: str | None = None,
         complete_var: str | None = None,
         standalone_mode: bool = True,
-        windows_expand_args: bool = True,
         **extra: Any,
-    ) -> Any:
+    ) -> NoReturn:
         """Run one command; every error ends here, as a line on stderr and an exit code."""
         settings = extra.setdefault("obj", Settings())
         try:
-            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+            code: object = super().main(args, prog_name, complete_var, False, **extra)
         except Exception as exc:
             sys.exit(report(exc, settings))
         except KeyboardInterrupt:
