@@ -15,13 +15,18 @@ class InFlight:
     Args:
         limit: `concurrency.inFlight`.
         clock: Monotonic seconds.
+
+    Attributes:
+        first_s: Wall clock (Unix time) at which the first event was received; 0 before.
+        on_change: Called after each change, while it is set.
     """
 
-    __slots__ = ("_busy_since", "_busy_total", "_clock", "_waiting", "count", "limit", "on_change")
+    __slots__ = ("_busy_since", "_busy_total", "_clock", "_waiting", "count", "first_s", "limit", "on_change")
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
         self.count = 0
+        self.first_s = 0.0
         self.on_change: Callable[[], None] | None = None
         self._clock = clock
         self._busy_since = 0.0
@@ -42,6 +47,7 @@ class InFlight:
         """`events` were received. The caller saw to it that there is room, or that the excess is bounded."""
         if self.count == 0:
             self._busy_since = self._clock()
+            self.first_s = self.first_s or time.time()
         self.count += events
         if self.on_change is not None:
             self.on_change()

@@ -51,7 +51,8 @@ class TriggerMetrics:
     Attributes:
         received: Events taken off the wire, redeliveries included.
         ok: Settled with a result or `Ack`.
-        errors: Settled with a failure, by fault: `handler`, `timeout`, `rejected`, `sink`, `client`, `shutdown`.
+        errors: Settled with a failure, by fault: `handler`, `timeout`, `rejected`, `retry`, `sink`, `client`,
+            `shutdown`.
         retried: Handed back to be delivered again.
         duration: Seconds from invocation to result.
         queue_delay: Seconds from receipt to invocation.
@@ -72,7 +73,7 @@ class TriggerMetrics:
 
     @property
     def settled(self) -> int:
-        """Events that will not be heard of again, whatever became of them."""
+        """Deliveries that came to an end, whatever became of them: the throughput."""
         return self.ok + sum(self.errors.values())
 
 

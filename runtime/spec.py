@@ -97,7 +97,7 @@ def parse(whole: Mapping[str, Any]) -> RuntimeSpec:
     triggers = parse_triggers(whole.get("triggers"))
     bindings = {
         name: parse_sink(value, f"$.bindings.{name}")
-        for name, value in convert(whole.get("bindings") or {}, dict[str, Any], "$.bindings").items()
+        for name, value in convert(section(whole, "bindings"), dict[str, Any], "$.bindings").items()
     }
     _check_sinks(triggers, bindings)
     spec = RuntimeSpec(
@@ -106,9 +106,9 @@ def parse(whole: Mapping[str, Any]) -> RuntimeSpec:
         invoke=convert(whole.get("invoke") or "http", Literal["http", "cloudevent"], "$.invoke"),  # type: ignore[arg-type]
         triggers=triggers,
         bindings=bindings,
-        batching=convert(whole.get("batching") or {}, Batching, "$.batching"),
-        concurrency=convert(whole.get("concurrency") or {}, Concurrency, "$.concurrency"),
-        limits=convert(whole.get("limits") or {}, Limits, "$.limits"),
+        batching=convert(section(whole, "batching"), Batching, "$.batching"),
+        concurrency=convert(section(whole, "concurrency"), Concurrency, "$.concurrency"),
+        limits=convert(section(whole, "limits"), Limits, "$.limits"),
     )
     _check_numbers(spec)
     return spec
@@ -117,6 +117,12 @@ def parse(whole: Mapping[str, Any]) -> RuntimeSpec:
 def read(path: Path) -> RuntimeSpec:
     """The checked whole that `HEADRACE_SPEC` names."""
     return parse(msgspec.json.decode(path.read_bytes()))
+
+
+def section(whole: Mapping[str, Any], name: str) -> Any:
+    """A section as it was written; absent or empty (`limits:` without a value) it is `{}`."""
+    value = whole.get(name)
+    return {} if value is None else value
 
 
 def _handler(value: object) -> str | None:
