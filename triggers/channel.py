@@ -98,6 +98,11 @@ class Channel:
         if self._queued_bytes > MAX_QUEUED:
             self._fail(f"expected a peer that reads, got {self._queued_bytes} bytes not taken")
 
+    def read_rest(self) -> None:
+        """Take what a peer said before it exited, without waiting for the loop to come round to it."""
+        while not self.closed and self._read():
+            pass
+
     async def flush(self, timeout_s: float) -> bool:
         """Wait until all that was sent is with the kernel; False if the peer did not take it in time."""
         if self._queue:
@@ -127,16 +132,17 @@ class Channel:
 
     # -- receiving ------------------------------------------------------------------------------------------
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Take one piece; False if there is none."""
         try:
             # cloexec at once: a process started meanwhile must not inherit a client's connection
             # (socket.recv_fds of Python 3.11 drops its `flags`)
             data, ancillary, flags, _ = self._sock.recvmsg(MAX_LINE, _RIGHTS_BYTES, socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as exc:
             self._fail(f"expected data, got {exc.strerror}", level=logging.DEBUG)
-            return
+            return False
         for _, _, rights in ancillary:  # SCM_RIGHTS: no other kind was asked for
             self._descriptors.extend(array.array("i", rights[: len(rights) // _INT_BYTES * _INT_BYTES]))
         if flags & socket.MSG_CTRUNC:
@@ -146,6 +152,7 @@ class Channel:
             self._take_lines()
         else:
             self._end()
+        return True
 
     def _take_lines(self) -> None:
         *lines, rest = self._received.split(b"\n")
