@@ -18,6 +18,8 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 import headrace
 from headrace.triggers.spec import kind_of
 
@@ -52,7 +54,7 @@ def interpreter(project: Project, spec: Spec, progress: Progress = lambda line: 
     if not wanted.opaque and not any(dependencies.unmet([*wanted.requirements, *own])):
         return Path(sys.executable)
     home = project.private / "venvs"
-    venv = home / _key(wanted, extras)
+    venv = home / _key(wanted, own)
     if not (venv / _STAMP).is_file():
         home.mkdir(exist_ok=True)
         with _locked(home / ".lock"):
@@ -69,8 +71,9 @@ def _extras(spec: Spec) -> set[str]:
     return kinds - {"http"}
 
 
-def _key(wanted: Dependencies, extras: Sequence[str]) -> str:
-    parts = [*wanted.lines, sys.version, sys.base_prefix, headrace.__version__, str(_package()), *extras]
+def _key(wanted: Dependencies, own: Sequence[Requirement]) -> str:
+    ours = [headrace.__version__, str(_package()), *map(str, own)]
+    parts = [*wanted.lines, sys.version, sys.base_prefix, *ours]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
