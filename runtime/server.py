@@ -33,6 +33,7 @@ from .http.events import EventEndpoint
 from .http.exchange import Endpoint
 from .http.listener import HttpListener
 from .http.probes import Probes
+from .http.unserved import UnservedEndpoint
 from .inflight import InFlight
 from .invoker import BatchInvoker, EventInvoker
 from .link import PlatformLink
@@ -247,9 +248,11 @@ class Server:
 
     def _endpoint(self) -> Endpoint:
         trigger = next((self._triggers[t.name] for t in self._spec.triggers if isinstance(t, HttpTrigger)), None)
+        if trigger is None:
+            return UnservedEndpoint(self._spec.name)
         if self._handler.shape is Shape.ASGI:
-            return AsgiEndpoint(self._handler.call, trigger=trigger, metrics=self._metrics, in_flight=self._in_flight)
-        return EventEndpoint(self._intake, trigger, metrics=self._metrics, in_flight=self._in_flight)
+            return AsgiEndpoint(self._handler.call)
+        return EventEndpoint(self._intake, trigger, self._metrics)
 
     def _readiness(self) -> tuple[bool, str]:
         return (False, self._unready) if self._unready else self._handler.ready()
