@@ -7,7 +7,7 @@ import click
 from headrace.triggers.units import Seconds, duration
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType):  # type: ignore[type-arg]
     """Converts to seconds."""
 
     name = "duration"

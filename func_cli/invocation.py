@@ -31,7 +31,8 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     def headers(self) -> list[tuple[str, str]]:
         """Binary content mode (CloudEvents HTTP Protocol Binding §3.1); NATS has the same names (§3.1)."""
-        attributes = {"specversion": "1.0", "id": self.id, "source": self.source, "type": self.type} | self.extensions
+        own = {"specversion": "1.0", "id": self.id, "source": self.source, "type": self.type}
+        attributes = {**own, **self.extensions}
         return [(f"ce-{name}", value) for name, value in attributes.items()]
 
 

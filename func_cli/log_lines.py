@@ -4,17 +4,26 @@ Replicas and `func run` itself write JSON objects (`time`, `level`, `message`, f
 prints is wrapped into one. What does not belong here: where lines are kept (run_log).
 """
 
+import re
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+import headrace
+
 # Of a JSON line: shown elsewhere, or the same in every line.
 _PLACED = frozenset({"time", "level", "message", "logger", "function", "pid", "exception"})
 _COLOURS = {"warning": "yellow", "error": "red", "critical": "red", "debug": "bright_black"}
-_NO_LINE = msgspec.json.Decoder(dict[str, Any])
+_FRAME = re.compile(r'  File "(.+)", line \d+')
+# This package by both its names: linked into an environment, and where the link leads.
+_PACKAGE = Path(headrace.__file__).parent
+_FOREIGN = ("<frozen importlib", *(str(_PACKAGE / name) for name in ("runtime", "triggers")))
+_FOREIGN += tuple(str((_PACKAGE / name).resolve()) for name in ("runtime", "triggers"))
+_DECODER = msgspec.json.Decoder(dict[str, Any])
 
 
 def platform_line(message: str, level: str = "info", **fields: object) -> bytes:
@@ -40,14 +49,28 @@ def readable(line: bytes) -> str:
     rest = "".join(f" {key}={_shown(value)}" for key, value in fields.items() if key not in _PLACED)
     message = fields.get("message", "")
     head = f"{_clock(fields.get('time'))} {level.upper():5}{pid} {message}"
-    text = click.style(head, fg=_COLOURS.get(level)) + click.style(rest, fg="bright_black")
-    return f"{text}\n{fields['exception']}" if "exception" in fields else text
+    text = click.style(head, fg=_COLOURS.get(level)) + (click.style(rest, fg="bright_black") if rest else "")
+    return f"{text}\n{own_frames(str(fields['exception']))}" if "exception" in fields else text
+
+
+def own_frames(traceback: str) -> str:
+    """A traceback without the frames of Headrace and of Python's import machinery: the function's own code."""
+    kept: list[str] = []
+    foreign = False
+    for line in traceback.splitlines():
+        if match := _FRAME.match(line):
+            foreign = match[1].startswith(_FOREIGN)
+        elif not line.startswith("    "):  # a frame's source lines are indented deeper than all else
+            foreign = False
+        if not foreign:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _fields(line: bytes) -> dict[str, Any] | None:
     """The line's fields where it is a log line: an object with a message."""
     try:
-        fields = _NO_LINE.decode(line)
+        fields = _DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return fields if "message" in fields else None

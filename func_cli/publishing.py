@@ -5,17 +5,16 @@ What does not belong here: requests (invocation), and the broker's client (trigg
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from headrace.triggers.nats.spec import NatsTrigger
 from headrace.triggers.references import References
-from headrace.triggers.spec import TriggerSpec, kind_of, parse_triggers
+from headrace.triggers.spec import kind_of, parse_triggers
+from headrace.triggers.units import convert
 
 from .errors import CommandError, MisuseError, did_you_mean
-
-if TYPE_CHECKING:
-    from headrace.triggers.nats.spec import NatsTrigger
 
 _WILDCARDS = "*>"
 
@@ -28,7 +27,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
 
 
-def stream_trigger(spec: Path, name: str, references: References) -> "NatsTrigger":
+def stream_trigger(spec: Path, name: str, references: References) -> NatsTrigger:
     """The trigger called `name` of the checked func.yaml at `spec`, references resolved.
 
     Raises:
@@ -43,11 +42,12 @@ def stream_trigger(spec: Path, name: str, references: References) -> "NatsTrigge
         raise MisuseError(f"trigger `{name}`: expected one that reads a stream, got kind `{kind}`", "func invoke")
     index = list(triggers).index(name)
     resolved = references.resolve(whole["triggers"][index], f"$.triggers[{index}]")
-    return _first(parse_triggers([resolved]))
+    trigger: NatsTrigger = convert(resolved, NatsTrigger, f"$.triggers[{index}]")
+    return trigger
 
 
 async def publish(
-    trigger: "NatsTrigger", broker: str | None, data: bytes, headers: Mapping[str, str], subject: str | None = None
+    trigger: NatsTrigger, broker: str | None, data: bytes, headers: Mapping[str, str], subject: str | None = None
 ) -> Published:
     """Put one event into the trigger's stream, and return when the broker has it on disk.
 
@@ -82,7 +82,7 @@ async def publish(
         await connection.aclose()
 
 
-def _concrete(trigger: "NatsTrigger", subjects: Sequence[str]) -> str:
+def _concrete(trigger: NatsTrigger, subjects: Sequence[str]) -> str:
     for subject in subjects:
         if not any(wildcard in subject for wildcard in _WILDCARDS):
             return subject
@@ -92,7 +92,3 @@ def _concrete(trigger: "NatsTrigger", subjects: Sequence[str]) -> str:
         f"({', '.join(f'`{subject}`' for subject in subjects)})",
         f"func invoke --trigger {trigger.name} --subject {example}",
     )
-
-
-def _first(triggers: Sequence[TriggerSpec]) -> Any:
-    return triggers[0]

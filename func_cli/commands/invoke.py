@@ -1,5 +1,6 @@
 """`func invoke`: send one event to a function, as a request or into the stream that it reads."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,7 @@ def _body(data: str | None, file: str | None, method: str) -> bytes | None:
     if data is not None:
         return data.encode()
     if file == "-":
-        return click.get_binary_stream("stdin").read()
+        return sys.stdin.buffer.read()
     if file is not None:
         return Path(file).read_bytes()
     return None if method.upper() in ("GET", "HEAD", "DELETE", "OPTIONS") else _MESSAGE.encode()
@@ -167,7 +168,7 @@ def _send(
     from ..invocation import Request, send
     from ..output import note
 
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     last = b"\n"
 
     def on_head(head: "Head") -> None:

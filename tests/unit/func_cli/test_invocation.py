@@ -83,7 +83,7 @@ def test_nobody_listens() -> None:
 def test_no_answer_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         place = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        with pytest.raises(CommandError, match="no answer within 0.05s"):
+        with pytest.raises(CommandError, match=r"no answer within 0\.05s"):
             post(Request(url=place, timeout_s=0.05))
 
 
@@ -98,7 +98,7 @@ def test_an_answer_that_is_no_http() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(CommandError, match="invoke: sSH-2.0|invoke: .*SH-2.0"):
+        with pytest.raises(CommandError, match=r"invoke: .*SH-2\.0"):
             post(Request(url=f"http://127.0.0.1:{server.getsockname()[1]}"))
         thread.join()
 

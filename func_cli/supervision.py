@@ -1,0 +1,384 @@
+"""The life of `func run`, in methods read in order: prepare → start → serve → stop.
+
+It puts the embedded broker, the local platform and the control loop together, and goes over to a new version of
+the function when the project changes. What does not belong here: what the command line says (commands/run),
+deciding and starting replicas (scaler).
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.scaler.control import Control
+from headrace.scaler.errors import StartFailed
+from headrace.scaler.local.platform import LocalPlatform, cores
+from headrace.scaler.local.settings import Generation, Limits
+from headrace.scaler.platform import ReplicaState
+from headrace.triggers import wire
+from headrace.triggers.errors import HeadraceError
+from headrace.triggers.kinds import make_backlog
+
+from . import description
+from .control_socket import ControlServer
+from .environment import interpreter
+from .errors import CommandError
+from .listening import url_of
+from .project import Project
+from .reported import ReportedPlatform
+from .run_output import RunOutput
+from .runs import Claim, RunState
+from .spec import Spec, write_checked
+
+logger = logging.getLogger(__name__)
+
+_DIE_AFTER_S = 3.0
+"""After the second signal: for the broker to write its files; then the process ends whatever happens."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What `func run` was asked for.
+
+    Attributes:
+        name: Of the run.
+        overrides: `path=value` each.
+        envs: `NAME=value` or `NAME-` each.
+        embedded: Use the embedded broker, whatever the triggers say.
+        replicas: Keep exactly this many; None: as many as needed.
+        reload: Go over to a new version when the project changes.
+        verbose: Log more.
+    """
+
+    name: str
+    overrides: tuple[str, ...] = ()
+    envs: tuple[str, ...] = ()
+    embedded: bool = False
+    replicas: int | None = None
+    reload: bool = False
+    verbose: bool = False
+
+    def load(self, project: Project) -> Spec:
+        """The project's func.yaml as it is now, with what was asked for over it."""
+        spec = project.load(self.overrides, embedded=self.embedded, envs=self.envs)
+        if not self.reload or spec.scaler.scale.min_replica_count > 0:
+            return spec
+        # one replica stays warm: an edit is to be seen at once
+        scale = msgspec.structs.replace(spec.scaler.scale, min_replica_count=1)
+        return msgspec.structs.replace(spec, scaler=msgspec.structs.replace(spec.scaler, scale=scale))
+
+
+class Supervisor:
+    """Runs one function on this machine.
+
+    Args:
+        options: What was asked for.
+        project: The function's folder.
+        spec: Its func.yaml, checked.
+        python: Runs its replicas.
+        claim: The run's folder.
+        listener: Bound; owned from now on.
+        output: Takes all lines.
+        on_ready: Called when it serves.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        project: Project,
+        spec: Spec,
+        python: Path,
+        claim: Claim,
+        listener: socket.socket,
+        output: RunOutput,
+        on_ready: Callable[[RunState], None] = lambda state: None,
+    ) -> None:
+        self._options = options
+        self._project = project
+        self._spec = spec
+        self._python = python
+        self._claim = claim
+        self._listener = listener
+        self._output = output
+        self._on_ready = on_ready
+        self._state = RunState(
+            name=options.name, project=str(project.path.resolve()), pid=os.getpid(), started_s=time.time(),
+            invoke=spec.runtime.invoke,
+        )  # fmt: skip
+        self._url = url_of(listener)
+        self._specs = 0
+        self._stopping = asyncio.Event()
+        self._broker: Any = None
+        self._broker_url: str | None = None
+        self._platform: LocalPlatform | None = None
+        self._reported: ReportedPlatform
+        self._control: Control | None = None
+        self._controlling: asyncio.Task[None] | None = None
+        self._changing_control = asyncio.Lock()
+        self._server = ControlServer(claim.folder, self.describe, self._asked_to_stop)
+
+    async def run(self) -> None:
+        """Live from start to end.
+
+        Raises:
+            HeadraceError: It could not start.
+        """
+        self._catch_signals()
+        self._claim.write(self._state)
+        try:
+            self._server.start()
+            await self._prepare()
+            await self._start()
+            await self._serve()
+        finally:
+            await self._stop()
+
+    def describe(self) -> dict[str, Any]:
+        """All that is known, as plain data."""
+        if self._control is None:
+            return description.starting(self._state)
+        return description.describe(
+            self._state,
+            self._control.snapshot(),
+            self._spec.runtime.triggers,
+            errors=self._output.errors,
+            stopping=self._stopping.is_set(),
+        )
+
+    # -- its life, in order --------------------------------------------------------------------------------
+
+    async def _prepare(self) -> None:
+        """Everything that replicas and the control loop need."""
+        generation = await self._generation(self._spec, self._python)
+        limits = self._spec.runtime.limits
+        self._platform = LocalPlatform(
+            self._listener,
+            generation,
+            Limits(
+                handler_timeout_s=float(limits.handler_timeout),
+                drain_timeout_s=float(limits.drain_timeout),
+                idle_timeout_s=float(limits.idle_timeout),
+                max_connections=limits.max_connections,
+                start_timeout_s=self._spec.start_timeout_s,
+            ),
+            cap=None if self._options.replicas else cores(),
+            on_output=self._output.from_replica,
+        )
+        self._reported = ReportedPlatform(self._platform)
+        self._control = self._make_control(self._spec)
+
+    async def _start(self) -> None:
+        """Start one replica, to know that the function can; then let the control loop decide."""
+        assert self._platform is not None
+        assert self._control is not None
+        await self._platform.start()
+        self._output.say("listening", url=self._url, name=self._options.name)
+        try:
+            await self._first_replica(self._platform)
+        except StartFailed as exc:
+            if not self._options.reload:
+                raise CommandError(f"the function does not start: {exc}", "func run --reload   # and edit it") from exc
+            self._output.say("waiting for a change that lets it start", "warning")
+        if self._stopping.is_set():
+            return
+        self._controlling = asyncio.create_task(self._control.run())
+        self._state = msgspec.structs.replace(
+            self._state, url=self._url, broker=self._broker_url, spec=str(self._spec_path())
+        )
+        self._claim.write(self._state)
+        self._on_ready(self._state)
+
+    async def _serve(self) -> None:
+        """Until something asks for the end."""
+        if self._options.reload:
+            await self._reload_on_change()
+        await self._stopping.wait()
+
+    async def _stop(self) -> None:
+        """Drain the replicas, then end all else, the control socket last."""
+        self._stopping.set()
+        async with self._changing_control:
+            await self._end_control()
+        if self._platform is None:
+            self._listener.close()
+        else:
+            if replicas := self._platform.look().replicas:
+                self._output.say("draining", replicas=len(replicas))
+            await self._platform.aclose()
+        if self._broker is not None:
+            await self._broker.stop()
+        self._output.say("stopped")
+        self._claim.release()
+        await self._server.aclose()
+
+    # -- starting ------------------------------------------------------------------------------------------
+
+    async def _generation(self, spec: Spec, python: Path) -> Generation:
+        """What replicas of this version are started from."""
+        if (spec.needs_broker or self._options.embedded) and self._broker_url is None:
+            await self._start_broker()
+        variables = self._project.environment(spec)
+        self._specs += 1
+        write_checked(spec.whole, self._spec_path())
+        return Generation(
+            # -P: the project's folder in front of the standard library would let a file of its own stand for it
+            command=(str(python), "-P", "-m", "headrace.runtime.main"),
+            environ={**os.environ, **variables, **self._wire()},
+            cwd=str(self._project.path),
+        )
+
+    def _wire(self) -> Mapping[str, str]:
+        variables = {
+            wire.SPEC: str(self._spec_path()),
+            wire.PROJECT: str(self._project.path),
+            wire.LOG_FORMAT: "json",
+            wire.LOG_LEVEL: "debug" if self._options.verbose else "info",
+            "PYTHONUNBUFFERED": "1",  # what a handler prints is seen when it prints it
+        }
+        return variables if self._broker_url is None else {**variables, wire.BROKER: self._broker_url}
+
+    def _spec_path(self) -> Path:
+        return self._claim.folder / f"spec-{self._specs}.json"
+
+    async def _start_broker(self) -> None:
+        from headrace.triggers.nats.client import masked
+        from headrace.triggers.nats.server import EmbeddedBroker
+
+        # A second run of the project, under a name of its own, has a broker of its own.
+        own = self._options.name == self._spec.name
+        folder = self._project.private / ("nats" if own else f"nats-{self._options.name}")
+        self._broker = EmbeddedBroker(folder)
+        self._broker_url = await self._broker.start()
+        self._output.say("broker", url=masked(self._broker_url), files=folder.relative_to(self._project.path))
+
+    def _make_control(self, spec: Spec) -> Control:
+        references = self._project.references({**os.environ, **self._project.environment(spec)})
+        environ = self._wire()
+        backlogs = {
+            trigger.name: backlog
+            for trigger in spec.scaler.triggers
+            if (backlog := make_backlog(trigger, references, environ)) is not None
+        }
+        return Control(
+            spec.scaler,
+            self._reported,
+            backlogs,
+            in_flight_limit=spec.runtime.concurrency.in_flight,
+            replicas=self._options.replicas,
+        )
+
+    async def _first_replica(self, platform: LocalPlatform) -> None:
+        """Return when one is ready, or the end is asked for; raises `StartFailed`."""
+        changed = asyncio.Event()
+        self._reported.watch(changed.set)
+        stopping = asyncio.create_task(self._stopping.wait())
+        platform.apply(1)
+        try:
+            while not self._stopping.is_set():
+                view = platform.look()
+                if any(replica.state is ReplicaState.READY for replica in view.replicas):
+                    return
+                if view.failed_starts:
+                    raise StartFailed(view.failure or "no reason given")
+                change = asyncio.create_task(changed.wait())
+                await asyncio.wait({change, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                change.cancel()
+                changed.clear()
+        finally:
+            stopping.cancel()
+
+    # -- reloading -----------------------------------------------------------------------------------------
+
+    async def _reload_on_change(self) -> None:
+        """Go over to each new version; a change during that begins anew with what is there then."""
+        from .reload import changes, forget_bytecode
+
+        going: asyncio.Task[None] | None = None
+        async for paths in changes(self._project.path, self._stopping):
+            if going is not None:
+                going.cancel()
+                await asyncio.gather(going, return_exceptions=True)
+            forget_bytecode(paths)
+            going = asyncio.create_task(self._reload(sorted(path.name for path in paths)))
+        if going is not None:
+            going.cancel()
+            await asyncio.gather(going, return_exceptions=True)
+
+    async def _reload(self, names: list[str]) -> None:
+        began = time.monotonic()
+        self._output.say("changed", files=",".join(names))
+        assert self._platform is not None
+        old = self._spec_path()
+        try:
+            spec = self._options.load(self._project)
+            python = await asyncio.to_thread(interpreter, self._project, spec, lambda line: logger.info("%s", line))
+            generation = await self._generation(spec, python)
+            control = self._make_control(spec)
+            await self._platform.replace(generation)
+        except (HeadraceError, OSError, ImportError) as exc:
+            self._output.say(f"not reloaded, the version before stays: {exc}", "error")
+            return
+        await asyncio.shield(self._adopt(spec, control))  # a further change must not leave it half done
+        old.unlink(missing_ok=True)
+        self._state = msgspec.structs.replace(
+            self._state, spec=str(self._spec_path()), broker=self._broker_url, invoke=spec.runtime.invoke
+        )
+        self._claim.write(self._state)
+        self._output.say("reloaded", took_ms=round(1000 * (time.monotonic() - began)))
+
+    async def _adopt(self, spec: Spec, control: Control) -> None:
+        """Have the new version's own control loop decide, where it may decide otherwise."""
+        async with self._changing_control:
+            same = spec.scaler == self._spec.scaler and spec.runtime.concurrency == self._spec.runtime.concurrency
+            self._spec = spec
+            if not same and not self._stopping.is_set():
+                await self._end_control()
+                self._control = control
+                self._controlling = asyncio.create_task(control.run())
+
+    # -- stopping ------------------------------------------------------------------------------------------
+
+    async def _end_control(self) -> None:
+        if self._control is not None and self._controlling is not None:
+            self._control.stop()
+            (result,) = await asyncio.gather(self._controlling, return_exceptions=True)
+            self._controlling = None
+            if isinstance(result, Exception):
+                logger.error("the control loop failed", exc_info=result)
+
+    def _asked_to_stop(self, at_once: bool) -> None:
+        if at_once:
+            self._end_now()
+        self._stopping.set()
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        if self._stopping.is_set():
+            self._end_now()
+        self._stopping.set()
+
+    def _end_now(self) -> None:
+        """Wait for nothing that is in flight: events come again, requests are cut off."""
+        self._output.say("ending at once", "warning")
+        if self._platform is not None:
+            for replica in self._platform.look().replicas:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(replica.pid, signal.SIGKILL)
+        asyncio.get_running_loop().call_later(_DIE_AFTER_S, self._die)
+
+    def _die(self) -> None:
+        self._claim.release()
+        sys.stdout.flush()
+        os._exit(128 + signal.SIGINT)
