@@ -7,7 +7,9 @@
     │   └── ShapeError             bytes do not fit the dtype and shape asked for
     ├── TriggerError               a broker, or its client (retriable)
     │   ├── BrokerUnavailable      it cannot be reached at present
-    │   └── StreamMissing          it answers, but has no such stream or topic (not retriable)
+    │   ├── StreamMissing          it answers, but has no such stream or topic (not retriable)
+    │   ├── ConsumerConflict       a consumer of that name is there, but of another sort (not retriable)
+    │   └── MessageRefused         it can never take this message: too large, a bad header (not retriable)
     ├── HandlerError               runtime/errors.py: the function's code
     └── PlatformError              scaler/errors.py: processes or the cluster
 
@@ -51,5 +53,17 @@ class BrokerUnavailable(TriggerError):
 
 class StreamMissing(TriggerError):
     """The broker has no such stream, topic or consumer, and this function may not create it."""
+
+    retriable: ClassVar[bool] = False
+
+
+class ConsumerConflict(TriggerError):
+    """The broker has a consumer of this name that cannot be made what func.yaml says."""
+
+    retriable: ClassVar[bool] = False
+
+
+class MessageRefused(TriggerError):
+    """The broker can never take this message."""
 
     retriable: ClassVar[bool] = False

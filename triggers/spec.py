@@ -1,7 +1,7 @@
 """The `triggers:` and sink bindings of func.yaml: which kinds there are, and rules over all of them.
 
 Each kind owns the struct of its section (`<kind>/spec.py`); this module joins them. The clients behind a
-kind are imported by `sources` when a replica or the scaler needs them, never here.
+kind are imported by `kinds` when a replica or the scaler needs them, never here.
 """
 
 import re
@@ -42,13 +42,18 @@ def parse_triggers(value: object, at: str = "$.triggers") -> tuple[TriggerSpec, 
         check_kind(entry, CAPABILITIES, f"{at}[{index}]")
     specs = convert(value, tuple[TriggerSpec, ...], at)
     _check_names(specs, at)
+    for index, spec in enumerate(specs):
+        if isinstance(spec, nats.NatsTrigger):
+            nats.check(spec, f"{at}[{index}]")
     return specs
 
 
 def parse_sink(value: object, at: str) -> SinkSpec:
     """A binding whose kind is a trigger kind."""
     check_kind(value, ["nats"], at)
-    return convert(value, SinkSpec, at)
+    spec = convert(value, SinkSpec, at)
+    nats.check(spec, at)
+    return spec
 
 
 def check_kind(entry: object, known: Mapping[str, object] | Sequence[str], at: str) -> None:
