@@ -1,0 +1,556 @@
+"""HTTP/1.1 on one connection: `Connection`, from bytes to exchanges and back (RFC 9112).
+
+Heads are read out of one buffer that all connections of the loop share (`Edge.view`); it is never held over
+a turn. A body of known length gets one buffer of its own: what came with its head is copied in, the rest is
+received in place. One request of a connection is handled at a time, later ones wait as bytes; what is
+answered within one wake-up leaves in one write. What does not belong here: listening, events, ASGI.
+"""
+
+import asyncio
+import enum
+import logging
+from typing import Any
+
+from .bodies import BodyStream, ChunkedBody, Receiver, StreamedBody
+from .chunks import ChunkDecoder
+from .edge import Edge
+from .errors import ClientDisconnected, RequestError
+from .exchange import Exchange
+from .heads import CHUNKED, check_partial
+from .responses import CONTINUE, JSON_TYPE, error_body
+
+logger = logging.getLogger(__name__)
+
+# Pipelined bytes kept while a request is handled; beyond, the client's own socket holds them
+_PIPELINE_BYTES = 64 * 1024
+# Parts of responses up to this are joined into one write
+_JOIN_BYTES = 64 * 1024
+# How long a client may go on sending after its last response before it is cut off (RFC 9112 §9.6)
+LINGER_S = 2.0
+
+
+class Phase(enum.Enum):
+    """What a connection does with the next byte it receives."""
+
+    HEAD = "head"
+    """It belongs to a request's head."""
+    BODY = "body"
+    """It is received in place, into a body of known length."""
+    FEED = "feed"
+    """It is decoded, or passed on to an endpoint that streams bodies."""
+    WAIT = "wait"
+    """It is kept: a request is being handled, or waits for room."""
+    LINGER = "linger"
+    """It is dropped: the last response was sent."""
+
+
+_HEAD, _BODY, _FEED, _WAIT, _LINGER = Phase
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One client's connection.
+
+    Attributes:
+        lost: It is gone.
+        blocked: The client does not read what was written to it.
+    """
+
+    __slots__ = (
+        "_body", "_counted", "_drained", "_edge", "_eof", "_exchange", "_filled", "_held", "_hung_up", "_idle_since",
+        "_incoming", "_looping", "_out", "_pending", "_phase", "_receiver", "_started_at", "_unsent",
+        "blocked", "lost", "transport",
+    )  # fmt: skip
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+        self.transport: Any = None  # uvloop's, which is no asyncio.Transport for the type checker
+        self._phase = _HEAD
+        self._pending = b""  # received and not yet looked at, or the part of a head
+        self._out: list[bytes | memoryview] = []  # responses of this wake-up
+        self._looping = False  # `_run` is on the stack: what is answered meanwhile is written at its end
+        self._incoming: Exchange | None = None  # its body is being received, before it is handled
+        self._exchange: Exchange | None = None  # it is handled, or held
+        self._body: memoryview | None = None  # received in place
+        self._filled = 0
+        self._receiver: Receiver | None = None  # takes what is received in phase FEED
+        self._counted = False  # the exchange is in flight
+        self._held = False  # the exchange waits for room
+        self._eof = False
+        self._hung_up = False
+        self._drained: asyncio.Future[None] | None = None
+        self._started_at = 0.0  # when the first byte of the request that is being received came
+        self._idle_since = 0.0
+        self._unsent = 0
+        self.blocked = False
+        self.lost = False
+
+    # -- called by the transport ---------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The first call."""
+        self.transport = transport
+        self._edge.joined(self)
+        self._idle_since = self._edge.now
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to receive into: never empty, which would be fatal to the connection."""
+        body = self._body
+        return self._edge.view if body is None else body[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """`nbytes` were received into what `get_buffer` returned."""
+        body = self._body
+        edge = self._edge
+        if body is not None:
+            self._filled += nbytes
+            if self._filled == len(body):
+                self._end_body(body)
+        elif not self._pending:
+            self._run(edge.raw, edge.view, 0, nbytes)
+        elif self._phase is _WAIT or self.blocked:
+            self._pending += edge.view[:nbytes]
+            if len(self._pending) > _PIPELINE_BYTES:
+                self.transport.pause_reading()
+        else:
+            self._run_pending(edge.view[:nbytes])
+
+    def eof_received(self) -> bool:
+        """The client sends no more; it may still read: what it asked for is answered."""
+        self._eof = True
+        if isinstance(self._receiver, StreamedBody):
+            self._receiver.stream.lose()
+        return self._phase is _WAIT or self.blocked or self._exchange is not None
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly."""
+        self.blocked = True
+        self._unsent = 0
+        self._idle_since = self._edge.now
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self.blocked = False
+        self._wake_writers()
+        self._go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The last call."""
+        self.lost = True
+        self._pending = b""
+        self._out.clear()
+        self._incoming = self._body = self._receiver = None
+        if self._held:
+            self._held = False
+            self._edge.in_flight.forget(self._admit)
+        self._wake_writers()
+        self._edge.left(self)
+        if self._exchange is not None:
+            self._exchange.lose()
+
+    # -- called by exchanges -------------------------------------------------------------------------------
+
+    def address(self, which: str) -> object:
+        """`peername` or `sockname`."""
+        return self.transport.get_extra_info(which)
+
+    def start_of(self, status: int, exchange: Exchange) -> bytes:
+        """Status line and the server's own fields; decides whether the connection will be kept."""
+        edge = self._edge
+        start = edge.starts[status]
+        edge.responses[status] += 1
+        stream = exchange.stream
+        # A client that waits for `100 Continue` may send its body or not: nothing can follow it (RFC 9110 §10.1.1)
+        if (stream is not None and stream.decline()) or edge.closing or not exchange.keep_alive:
+            exchange.keep_alive = False
+            return start + b"connection: close\r\n"
+        return start if exchange.head.http_1_1 else start + b"connection: keep-alive\r\n"
+
+    def send(self, parts: tuple[bytes | memoryview, ...]) -> None:
+        """Write a part of a streamed response."""
+        if self.lost:
+            return
+        self._out += parts
+        if not self._looping:
+            self._flush()
+
+    async def drained(self) -> None:
+        """Return when the client has read enough for more to be written.
+
+        Raises:
+            ClientDisconnected: It never will.
+        """
+        while self.blocked and not self.lost:
+            if self._drained is None:
+                self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._drained)
+        if self.lost:
+            raise ClientDisconnected("response: the client is gone")
+
+    def finish(self, exchange: Exchange, parts: tuple[bytes | memoryview, ...]) -> None:
+        """Write the end of `exchange`'s response, and go on to the next request."""
+        self._exchange = None
+        if self.lost or not exchange.keep_alive or exchange.stream is not None:
+            self._settle_body(exchange)
+        elif self._phase is _WAIT:
+            self._phase = _HEAD
+        self._out += parts
+        self._idle_since = self._edge.now
+        looping = self._looping
+        if not looping:
+            self._flush()
+        if self._counted:
+            self._counted = False
+            self._edge.in_flight.leave()
+        if not looping:
+            self._go_on()
+
+    def _settle_body(self, exchange: Exchange) -> None:
+        """After the response: what becomes of the rest of the request, and of the connection."""
+        if exchange.stream is not None:
+            exchange.stream.lose()
+        if self._held:
+            self._held = False
+            self._edge.in_flight.forget(self._admit)
+        if not exchange.keep_alive:
+            self._phase = _LINGER
+            self._pending = b""
+            self._receiver = None
+        elif self._phase is _WAIT:
+            self._phase = _HEAD
+        else:  # the rest of the body is read into nowhere
+            self._started_at = self._edge.now
+            self._resume_reading()
+
+    def cut(self, exchange: Exchange) -> None:
+        """End the connection in the middle of `exchange`'s response."""
+        self._exchange = None
+        if not self.lost:
+            self._phase = _LINGER
+            self._hung_up = True
+            self.transport.abort()
+        if exchange.stream is not None:
+            exchange.stream.lose()
+        self._leave()
+
+    # -- called by the listener ----------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is received, handled or still to be written."""
+        return (
+            self._phase is _HEAD
+            and not self._pending
+            and self._exchange is None
+            and not self._out
+            and not self.transport.get_write_buffer_size()
+        )
+
+    def check_deadlines(self, now: float) -> None:
+        """Called by each sweep: 408, or the end, for a client that is too slow."""
+        edge = self._edge
+        if self._phase is _LINGER or self.blocked:
+            unsent = self.transport.get_write_buffer_size()
+            if unsent != self._unsent:
+                self._unsent, self._idle_since = unsent, now
+            elif now - self._idle_since > (edge.idle_s if unsent else LINGER_S):
+                self.transport.abort()
+        elif self._started_at:
+            if now - self._started_at > edge.read_s:
+                self._time_out()
+        elif self._phase is _HEAD and now - self._idle_since > edge.idle_s:
+            self.transport.close()
+
+    # -- receiving -----------------------------------------------------------------------------------------
+
+    def _run(self, raw: bytes | bytearray, view: memoryview, at: int, end: int) -> None:
+        """Read `raw[at:end]` (which `view` shows) as far as it goes, and keep the rest."""
+        self._looping = True
+        try:
+            while at < end:
+                phase = self._phase
+                if phase is _HEAD and not self.blocked:
+                    done = self._read_head(raw, view, at, end)
+                    if done < 0:
+                        break
+                    at = done
+                elif phase is _FEED:
+                    at += self._feed(view[at:end])
+                elif phase is _LINGER:
+                    at = end
+                else:
+                    break
+        except RequestError as exc:
+            self._refuse(exc)
+            at = end
+        self._looping = False
+        if at < end:
+            self._pending = bytes(view[at:end])
+        if self._out or self._phase is _LINGER:
+            self._flush()
+
+    def _run_pending(self, more: memoryview | bytes = b"") -> None:
+        data = self._pending + more
+        self._pending = b""
+        self._run(data, memoryview(data), 0, len(data))
+
+    def _read_head(self, raw: bytes | bytearray, view: memoryview, at: int, end: int) -> int:
+        """Read a head and what there is of its body; the place behind, or -1 where it is not all there."""
+        edge = self._edge
+        stop = raw.find(b"\r\n\r\n", at, end)
+        if raw[at] == 13:  # RFC 9112 §2.2: ignore an empty line before the request line
+            if end - at == 1:
+                return -1
+            if raw[at + 1] == 10:
+                return at + 2
+        size = (stop + 4 if stop >= 0 else end) - at
+        if size > edge.max_header:
+            raise RequestError(431, f"expected at most {edge.max_header} bytes of header", "too_large")
+        if stop < 0:
+            check_partial(raw[at:end])
+            self._started_at = self._started_at or edge.now
+            return -1
+        stop += 4
+        exchange = Exchange(edge.heads[bytes(view[at:stop])], self)
+        if edge.streams_body:
+            return self._begin_stream(exchange, view, stop, end)
+        length = exchange.head.length
+        if length == 0:
+            self._dispatch(exchange)
+            return stop
+        if length == CHUNKED:
+            decoder = ChunkDecoder(edge.max_body, edge.max_header)
+            self._begin_feed(exchange, ChunkedBody(decoder, self._allocate, edge.max_body))
+        else:
+            body = self._allocate(length)
+            have = end - stop
+            if have >= length:
+                stop += length
+                body[:] = view[stop - length : stop]
+                exchange.body = body
+                self._dispatch(exchange)
+                return stop
+            body[:have] = view[stop:end]
+            self._begin_body(exchange, body, have)
+        if exchange.head.expects_continue and stop == end:
+            self._out.append(CONTINUE)
+        return stop if length == CHUNKED else end
+
+    def _begin_body(self, exchange: Exchange, body: memoryview, have: int) -> None:
+        self._started_at = self._started_at or self._edge.now
+        self._incoming, self._body, self._filled, self._phase = exchange, body, have, _BODY
+
+    def _end_body(self, body: memoryview) -> None:
+        exchange, self._incoming, self._body = self._incoming, None, None
+        assert exchange is not None
+        exchange.body = body
+        self._phase = _HEAD
+        self._looping = True
+        self._dispatch(exchange)
+        self._looping = False
+        if self._out or self._phase is _LINGER:
+            self._flush()
+
+    def _begin_feed(self, exchange: Exchange, receiver: Receiver) -> None:
+        self._started_at = self._started_at or self._edge.now
+        self._receiver = receiver
+        self._phase = _FEED
+        self._incoming = exchange
+
+    def _feed(self, data: memoryview) -> int:
+        receiver = self._receiver
+        assert receiver is not None
+        used = receiver.feed(data)
+        if receiver.done:
+            self._receiver = None
+            self._started_at = 0.0
+            if isinstance(receiver, ChunkedBody):
+                exchange, self._incoming = self._incoming, None
+                assert exchange is not None
+                exchange.body = receiver.body
+                self._dispatch(exchange)
+            else:
+                self._phase = _HEAD if self._exchange is None else _WAIT
+        return used
+
+    def _begin_stream(self, exchange: Exchange, view: memoryview, at: int, end: int) -> int:
+        edge = self._edge
+        length = exchange.head.length
+        if length > edge.max_body:
+            raise _too_large(edge.max_body)
+        awaits = exchange.head.expects_continue and length != 0 and at == end
+        stream = exchange.stream = BodyStream(self._flow, self._continue if awaits else None)
+        self._begin_feed(exchange, StreamedBody(stream, length, ChunkDecoder(edge.max_body, edge.max_header)))
+        if length == 0 or at < end:
+            at += self._feed(view[at:end])
+        self._incoming = None
+        self._dispatch(exchange)
+        return at
+
+    def _flow(self, wanted: bool) -> None:
+        """Stop or go on receiving a streamed body; the time that its reader takes does not count."""
+        if self.lost or self._receiver is None:
+            return
+        if wanted:
+            self._started_at = self._edge.now
+            self._resume_reading()
+        else:
+            self._started_at = 0.0
+            self.transport.pause_reading()
+
+    def _continue(self) -> None:
+        self.send((CONTINUE,))
+
+    def _allocate(self, size_bytes: int) -> memoryview:
+        edge = self._edge
+        if size_bytes > edge.max_body:
+            raise _too_large(edge.max_body)
+        try:
+            return edge.allocate(size_bytes)
+        except MemoryError:
+            raise RequestError(503, "no memory for the request body", "overload") from None
+
+    # -- handling ------------------------------------------------------------------------------------------
+
+    def _dispatch(self, exchange: Exchange) -> None:
+        """`exchange` is complete (or its stream has begun): have it answered, now or when there is room."""
+        self._exchange = exchange
+        if self._receiver is None:
+            self._started_at = 0.0
+            self._phase = _WAIT
+        if exchange.head.is_probe and self._probe(exchange):
+            return
+        in_flight = self._edge.in_flight
+        if in_flight.count < in_flight.limit:
+            self._counted = True
+            in_flight.enter()
+            self._handle(exchange)
+            return
+        self._held = True
+        self._started_at = 0.0
+        self.transport.pause_reading()
+        in_flight.when_room(self._admit)
+
+    def _admit(self) -> None:
+        """There is room for the request that is held. It is taken now and used in the next turn: answering
+        here would call the next one's `_admit`, as deep as there are requests held."""
+        self._held = False
+        self._counted = True
+        self._edge.in_flight.enter()
+        asyncio.get_running_loop().call_soon(self._handle_held)
+
+    def _handle_held(self) -> None:
+        exchange = self._exchange
+        if self.lost or exchange is None:
+            self._exchange = None
+            self._leave()
+            return
+        receiver = self._receiver
+        if isinstance(receiver, StreamedBody):
+            self._flow(receiver.stream.wants_more)
+        else:
+            self._resume_reading()
+        self._handle(exchange)
+
+    def _handle(self, exchange: Exchange) -> None:
+        try:
+            self._edge.handle(exchange)
+        except Exception:
+            logger.exception("request failed outside the handler path=%s", exchange.head.path)
+            exchange.fail(500, "internal error")
+
+    def _probe(self, exchange: Exchange) -> bool:
+        if exchange.head.method not in ("GET", "HEAD"):
+            return False
+        edge = self._edge
+        answer = edge.probes.answer(exchange.head.raw_path, edge.endpoint.owns_metrics_path)
+        if answer is None:
+            return False
+        exchange.respond(*answer)
+        return True
+
+    def _refuse(self, error: RequestError) -> None:
+        """Say why, and close; a response that has begun is cut off instead."""
+        edge = self._edge
+        edge.metrics.refused(error.kind)
+        exchange, receiver = self._exchange, self._receiver
+        self._incoming = self._body = self._receiver = None
+        self._started_at = 0.0
+        self._idle_since = edge.now
+        answered = False
+        if isinstance(receiver, StreamedBody):
+            answered = receiver.stream.lost
+            receiver.stream.lose()
+        if exchange is not None:
+            exchange.keep_alive = False
+            exchange.fail(error.status, error.reason)
+            return
+        self._phase = _LINGER
+        if answered:
+            return
+        start = edge.starts[error.status]
+        edge.responses[error.status] += 1
+        body = error_body(error.reason)
+        head = b"%b%bconnection: close\r\ncontent-length: %d\r\n\r\n" % (
+            start, JSON_TYPE, len(body),
+        )  # fmt: skip
+        self._out.append(head + body)
+
+    def _time_out(self) -> None:
+        self._refuse(RequestError(408, "expected the whole request in time", "timeout"))
+        self._flush()
+
+    def _leave(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._edge.in_flight.leave()
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        out = self._out
+        if out and not self.lost and not self._hung_up:
+            if len(out) == 1:
+                self.transport.write(out[0])
+            elif sum(map(len, out)) <= _JOIN_BYTES:
+                self.transport.write(b"".join(out))
+            else:
+                self.transport.writelines(out)
+        if out:
+            self._out = []
+        if self._phase is _LINGER and not self.lost:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close without losing the last response: closing while the client still sends would reset it."""
+        if self._hung_up:
+            return
+        self._hung_up = True
+        if self._eof:
+            self.transport.close()
+            return
+        self._resume_reading()
+        self.transport.write_eof()
+
+    def _go_on(self) -> None:
+        """After a response, or when the client reads again: look at what was kept."""
+        if self._pending and self._phase is not _WAIT and not self.blocked:
+            self._run_pending()
+        if self._phase is _WAIT or self.blocked or self.lost:
+            return
+        if self._eof:
+            self.transport.close()
+        else:
+            self.transport.resume_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._eof and not self.lost:
+            self.transport.resume_reading()
+
+    def _wake_writers(self) -> None:
+        if self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained.set_result(None)
+
+
+def _too_large(max_body: int) -> RequestError:
+    return RequestError(413, f"expected at most {max_body} bytes of body", "too_large")
