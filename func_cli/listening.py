@@ -4,6 +4,7 @@ What does not belong here: accepting (replicas do) and watching it (scaler.local
 """
 
 import errno
+import os
 import socket
 
 from .errors import CommandError, MisuseError
@@ -61,5 +62,5 @@ def _bind(host: str, port: int, hint: str | None = None) -> socket.socket:
         raise MisuseError(f"--address: expected a host of this machine, got `{host}`") from exc
     except OSError as exc:
         taken = exc.errno == errno.EADDRINUSE
-        what = "it is in use" if taken else (exc.strerror or str(exc)).lower()
+        what = "it is in use" if taken else os.strerror(exc.errno or 0).lower()
         raise CommandError(f"listen: expected a free address, but {what} - at `{host}:{port}`", hint) from exc

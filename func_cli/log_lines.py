@@ -23,6 +23,7 @@ _FRAME = re.compile(r'  File "(.+)", line \d+')
 _PACKAGE = Path(headrace.__file__).parent
 _FOREIGN = ("<frozen importlib", *(str(_PACKAGE / name) for name in ("runtime", "triggers")))
 _FOREIGN += tuple(str((_PACKAGE / name).resolve()) for name in ("runtime", "triggers"))
+_IMPORTLIB = "/importlib/__init__.py"
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -59,7 +60,7 @@ def own_frames(traceback: str) -> str:
     foreign = False
     for line in traceback.splitlines():
         if match := _FRAME.match(line):
-            foreign = match[1].startswith(_FOREIGN)
+            foreign = match[1].startswith(_FOREIGN) or match[1].endswith(_IMPORTLIB)
         elif not line.startswith("    "):  # a frame's source lines are indented deeper than all else
             foreign = False
         if not foreign:

@@ -36,7 +36,7 @@ class RunOutput:
     @property
     def errors(self) -> list[str]:
         """The last lines that say of an error, as people read them."""
-        return [readable(line) for line in self._errors]
+        return [click.unstyle(readable(line)) for line in self._errors]
 
     def from_replica(self, pid: int, text: str) -> None:
         """A line that a replica wrote."""
@@ -58,7 +58,7 @@ class RunOutput:
         if self._form is None:
             return
         try:
-            click.echo(line if self._form == "json" else readable(line), file=self._stream)
+            click.echo(line.decode() if self._form == "json" else readable(line), file=self._stream)
         except OSError:  # who read them is gone (`func run | head`): the function is not
             self.hush()
 

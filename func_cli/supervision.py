@@ -183,13 +183,16 @@ class Supervisor:
         self._output.say("listening", url=self._url, name=self._options.name)
         try:
             await self._first_replica(self._platform)
+            if not self._stopping.is_set():
+                self._controlling = asyncio.create_task(self._control.run())
         except StartFailed as exc:
+            self._platform.apply(0)
             if not self._options.reload:
                 raise CommandError(f"the function does not start: {exc}", "func run --reload   # and edit it") from exc
-            self._output.say("waiting for a change that lets it start", "warning")
+            # Requests that come meanwhile are held, and answered by the version that starts.
+            self._output.say(f"waiting for a change: it does not start: {exc}", "error")
         if self._stopping.is_set():
             return
-        self._controlling = asyncio.create_task(self._control.run())
         self._state = msgspec.structs.replace(
             self._state, url=self._url, broker=self._broker_url, spec=str(self._spec_path())
         )
@@ -210,8 +213,9 @@ class Supervisor:
         if self._platform is None:
             self._listener.close()
         else:
-            if replicas := self._platform.look().replicas:
-                self._output.say("draining", replicas=len(replicas))
+            serving = [one for one in self._platform.look().replicas if one.state is ReplicaState.READY]
+            if serving:
+                self._output.say("draining", replicas=len(serving))
             await self._platform.aclose()
         if self._broker is not None:
             await self._broker.stop()
@@ -280,6 +284,8 @@ class Supervisor:
         changed = asyncio.Event()
         self._reported.watch(changed.set)
         stopping = asyncio.create_task(self._stopping.wait())
+        quiet = logging.getLogger(LocalPlatform.__module__)
+        quiet.disabled = True  # what it would say of a failure is raised here
         platform.apply(1)
         try:
             while not self._stopping.is_set():
@@ -293,6 +299,7 @@ class Supervisor:
                 change.cancel()
                 changed.clear()
         finally:
+            quiet.disabled = False
             stopping.cancel()
 
     # -- reloading -----------------------------------------------------------------------------------------
@@ -324,7 +331,8 @@ class Supervisor:
             control = self._make_control(spec)
             await self._platform.replace(generation)
         except (HeadraceError, OSError, ImportError) as exc:
-            self._output.say(f"not reloaded, the version before stays: {exc}", "error")
+            what = "it still does not start" if self._controlling is None else "not reloaded, the version before stays"
+            self._output.say(f"{what}: {exc}", "error")
             return
         await asyncio.shield(self._adopt(spec, control))  # a further change must not leave it half done
         old.unlink(missing_ok=True)
@@ -339,7 +347,7 @@ class Supervisor:
         async with self._changing_control:
             same = spec.scaler == self._spec.scaler and spec.runtime.concurrency == self._spec.runtime.concurrency
             self._spec = spec
-            if not same and not self._stopping.is_set():
+            if (not same or self._controlling is None) and not self._stopping.is_set():
                 await self._end_control()
                 self._control = control
                 self._controlling = asyncio.create_task(control.run())

@@ -1,10 +1,12 @@
 import json
 import re
+from pathlib import Path
 
 import click
 import pytest
 
-from headrace.func_cli.log_lines import platform_line, readable, replica_line
+import headrace
+from headrace.func_cli.log_lines import own_frames, platform_line, readable, replica_line
 
 
 def plain(line: bytes) -> str:
@@ -43,3 +45,25 @@ def test_what_is_no_log_line_is_shown_as_it_is() -> None:
 
 def test_a_time_that_is_none_becomes_now() -> None:
     assert re.match(r"\d\d:\d\d:\d\d INFO  x", plain(b'{"time":"yesterday","message":"x"}'))
+
+
+def test_of_a_traceback_the_functions_own_code_is_shown() -> None:
+    package = Path(headrace.__file__).parent
+    traceback = f"""Traceback (most recent call last):
+  File "{package}/runtime/invoker.py", line 9, in run
+    result = call(event)
+             ^^^^^^^^^^^
+  File "/project/function/__init__.py", line 3, in handle
+    return 1 / 0
+           ~~^~~
+  File "<frozen importlib._bootstrap>", line 1, in _find
+  File "{(package / "triggers").resolve()}/events.py", line 5, in json
+    decode()
+ZeroDivisionError: division by zero"""
+    assert own_frames(traceback).splitlines() == [
+        "Traceback (most recent call last):",
+        '  File "/project/function/__init__.py", line 3, in handle',
+        "    return 1 / 0",
+        "           ~~^~~",
+        "ZeroDivisionError: division by zero",
+    ]
