@@ -7,13 +7,14 @@ what the user's code is given lies in `nuclio_sdk`, imported only for such funct
 import copy
 import functools
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headrace.triggers.events import Event
-from headrace.triggers.outcomes import Response
+from headrace.triggers.outcomes import Ack, Reject, Response, Retry
 from headrace.triggers.spec import kind_of
 
 from ..context import Context
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 FORM = "handler(context, event)"
 
+_END = object()
 _PAYLOADS = (Role.EVENT, Role.BATCH)
 _TEXT = "text/plain"  # what Nuclio answers with unless the handler says otherwise, bytes included
 
@@ -105,7 +107,7 @@ def _result(value: Any, event: Event) -> Any:
     body = _streamed(value)
     if not inspect.isgenerator(body):
         return _plain(value, event)
-    first = next(body, b"")
+    first = next(body, _END)
     return _stream(value, first, _items(first, body), event)
 
 
@@ -116,7 +118,7 @@ async def _result_async(value: Any, event: Event) -> Any:
         return _result(value, event)
     if not inspect.isasyncgen(body):
         return _plain(value, event)
-    first = await anext(body, b"")
+    first = await anext(body, _END)
     return _stream(value, first, _items_async(first, body), event)
 
 
@@ -129,6 +131,8 @@ def _plain(value: Any, event: Event) -> Any:
     """A result that is not a generator, by the rules of `nuclio_sdk.Response.from_entrypoint_output`."""
     if value is None:  # nothing for a sink; on HTTP an empty 200
         return Response(b"", content_type=_TEXT) if event.trigger.kind == "http" else None
+    if isinstance(value, Response | Ack | Retry | Reject):  # ours: a function on its way from Nuclio
+        return value
     if _is_response(value):
         return _response(value, value.body)
     if isinstance(value, tuple) and len(value) == 2:
@@ -167,16 +171,20 @@ def _stream(value: Any, first: Any, items: Any, event: Event) -> Any:
     return response
 
 
-def _items(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield _chunk(first)
-    for item in rest:
-        yield _chunk(item)
+def _items(first: Any, rest: Generator[Any, Any, Any]) -> Iterator[Any]:
+    with closing(rest):
+        if first is not _END:
+            yield _chunk(first)
+        for item in rest:
+            yield _chunk(item)
 
 
-async def _items_async(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    yield _chunk(first)
-    async for item in rest:
-        yield _chunk(item)
+async def _items_async(first: Any, rest: AsyncGenerator[Any, Any]) -> AsyncIterator[Any]:
+    async with aclosing(rest):
+        if first is not _END:
+            yield _chunk(first)
+        async for item in rest:
+            yield _chunk(item)
 
 
 def _chunk(item: Any) -> Any:

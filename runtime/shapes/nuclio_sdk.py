@@ -192,10 +192,10 @@ class Event:
     def headers(self) -> dict[str, str]:
         """By name; HTTP's are spelled `Like-This`, as Nuclio's server does."""
         headers = self._event.headers
-        names = {name: name for name in headers}
+        names = {name.decode("latin-1") for name, _ in headers.raw}
         if self.trigger.kind == "http":
-            names = {name: "-".join(part.capitalize() for part in name.split("-")) for name in names}
-        return {shown: headers.getlist(name)[-1] for name, shown in names.items()}
+            names = {"-".join(part.capitalize() for part in name.split("-")) for name in names}
+        return {name: headers.getlist(name)[-1] for name in names}
 
     @cached_property
     def fields(self) -> dict[str, str]:

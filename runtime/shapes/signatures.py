@@ -215,8 +215,8 @@ def _bind(found: Candidate, payload: Role, context: Context) -> Callable[[Any], 
     named: dict[str, object] = {}
     seen = False
     for one in found.parameters:
-        if one.role is payload and not seen and one.positional:
-            seen = True
+        if one.role is payload:
+            seen = one.positional
             continue
         if not one.required and one.role in (Role.UNKNOWN, Role.ENVIRON):
             continue
@@ -227,6 +227,8 @@ def _bind(found: Candidate, payload: Role, context: Context) -> Callable[[Any], 
             named[one.name] = value
         else:
             after.append(value)
+    if not seen:  # it is there, but can be passed by name alone
+        raise found.misfit()
     target = found.target
     if after:
         return lambda event: target(*before, event, *after, **named)

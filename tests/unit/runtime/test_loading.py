@@ -340,6 +340,15 @@ def test_load_error(tmp_path: Path, source: str, text: str) -> None:
             "- at function/__init__.py:1",
         ),
         (
+            "def handle(*, event): ...",
+            "handler `function:handle`: expected {FORMS}, got `(event)` - at function/__init__.py:1",
+        ),
+        (
+            "handle = max",
+            "handler `function:handle`: expected a signature that can be read, got `<built-in function max>` "
+            "- at function/__init__.py",
+        ),
+        (
             "handle = dict.fromkeys",
             "handler `function:handle`: expected {FORMS}, got `(iterable, value)` - at function/__init__.py",
         ),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -132,7 +133,38 @@ async def test_empty_generators(tmp_path: Path, generator: str) -> None:
         async def handler(context, event): return {generator}
         """
     async with running(write(tmp_path, source)) as function:
-        assert (await function(make_event(kind="http"))).body == [b""]
+        assert (await function(make_event(kind="http"))).body == []
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_an_abandoned_stream_is_closed(tmp_path: Path, kind: str) -> None:
+    source = f"""
+        closed = []
+        def init_context(context): context.closed = closed
+        {kind} handler(context, event):
+            try:
+                yield "one"
+                yield "two"
+            finally:
+                context.closed.append(event.id)
+        """
+    async with running(write(tmp_path, source)) as function:
+        result = function.handler.call(make_event(kind="http"))
+        if kind == "def":
+            assert next(result.body) == "one"
+            result.body.close()
+        else:
+            body = (await result).body
+            assert await anext(body) == "one"
+            await body.aclose()
+        assert sys.modules["function"].closed == ["1"]
+
+
+@pytest.mark.parametrize("result", ["Ack()", "Retry(1.0)", "Reject('no')", "Response(b'x', status=204)"])
+async def test_headraces_own_results_pass(tmp_path: Path, result: str) -> None:
+    source = f"from headrace import *\ndef handler(context, event): return {result}"
+    async with running(write(tmp_path, source)) as function:
+        assert type(await function(make_event(kind="http"))).__name__ == result.partition("(")[0]
 
 
 async def test_response_of_the_sdk_itself(tmp_path: Path) -> None:
@@ -185,6 +217,7 @@ def test_stream_event() -> None:
     assert (event.method, event.path, event.url, event.fields) == ("", "/", "", {})
     assert (event.num_shards, event.last_in_batch, event.type, event.type_version) == (0, False, "test", "")
     assert event.version == "1.0"
+    assert event.headers == {"X-One": "1"}
     assert event.get_header("X-ONE") == "1"
     assert event.get_header("x-two") is None
 
