@@ -10,7 +10,8 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -133,7 +134,8 @@ def parameters(target: Any, bindings: Mapping[str, object], name: str, place: st
         signature = inspect.signature(target)
     except (TypeError, ValueError, NameError) as exc:
         raise HandlerShapeError(
-            f"handler `{name}`: expected a signature that can be read, got `{target!r:.80}` - at {place}"
+            f"handler `{name}`: expected a signature that can be read, got an object of type `{type(target).__name__}` "
+            f"- at {place}"
         ) from exc
     names = {binding.replace("-", "_") for binding in bindings}
     scope = getattr(innermost(target), "__globals__", {})
@@ -283,9 +285,11 @@ def _parameter(one: inspect.Parameter, bindings: set[str], scope: Mapping[str, A
 def _annotated(annotation: Any, scope: Mapping[str, Any]) -> tuple[Role | None, bool]:
     """(role, whether the class itself was seen) of an annotation; None where it says nothing to us."""
     resolved = _resolved(annotation, scope) if isinstance(annotation, str) else annotation
-    if isinstance(resolved, type) and resolved is not inspect.Parameter.empty:
+    # `Event | None` and `Annotated[Event, ...]` ask for an event; `list[Event]` does not
+    members = get_args(resolved) if get_origin(resolved) in (Union, UnionType, Annotated) else (resolved,)
+    for member in members:
         for kind, role in _CLASSES:
-            if issubclass(resolved, kind):
+            if isinstance(member, type) and issubclass(member, kind):
                 return role, True
     if (get_origin(resolved) or resolved) in (dict, Mapping):
         return Role.ENVIRON, False
@@ -297,7 +301,7 @@ def _annotated(annotation: Any, scope: Mapping[str, Any]) -> tuple[Role | None, 
 
 def _resolved(text: str, scope: Mapping[str, Any]) -> Any:
     """What a dotted name stands for in the handler's module; else the text itself."""
-    text = text.strip("'\" ")
+    text = text.partition("|")[0].strip("'\" ")
     first, *rest = text.split(".")
     value = scope.get(first)
     for name in rest:

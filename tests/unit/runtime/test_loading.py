@@ -47,6 +47,10 @@ SYNC = {
     "by annotation": "from headrace import Event\ndef handle(e: Event): return e.text()",
     "by string annotation": "from headrace import Event\ndef handle(e: 'Event', *, n: 'Unknown' = 1): return e.text()",
     "dotted annotation": "import headrace\ndef handle(e: 'headrace.Event'): return e.text()",
+    "optional": "from headrace import Event\ndef handle(e: Event | None): return e.text()",
+    "optional string": "from headrace import Event\ndef handle(e: 'Event | None'): return e.text()",
+    "annotated": "from typing import Annotated, Optional\nfrom headrace import Event\n"
+    "def handle(e: Annotated[Event, 'frame'], n: Optional[int] = None): return e.text()",
     "type checking": """
         from __future__ import annotations
         from typing import TYPE_CHECKING
@@ -345,8 +349,8 @@ def test_load_error(tmp_path: Path, source: str, text: str) -> None:
         ),
         (
             "handle = max",
-            "handler `function:handle`: expected a signature that can be read, got `<built-in function max>` "
-            "- at function/__init__.py",
+            "handler `function:handle`: expected a signature that can be read, got an object of type "
+            "`builtin_function_or_method` - at function/__init__.py",
         ),
         (
             "handle = dict.fromkeys",
