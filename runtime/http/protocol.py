@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _PIPELINE_BYTES = 64 * 1024
 # Parts of responses up to this are joined into one write
 _JOIN_BYTES = 64 * 1024
+# So many responses, each below 16 KiB, wait for the end of a wake-up
+_JOIN_RESPONSES = 64
 # How long a client may go on sending after its last response before it is cut off (RFC 9112 §9.6)
 LINGER_S = 2.0
 
@@ -196,7 +198,8 @@ class Connection(asyncio.BufferedProtocol):
         self._out += parts
         self._idle_since = self._edge.now
         looping = self._looping
-        if not looping:
+        # What is big, or much, is written at once, so that `blocked` can stop the pipeline
+        if not looping or len(parts) > 1 or len(self._out) >= _JOIN_RESPONSES:
             self._flush()
         if self._counted:
             self._counted = False
