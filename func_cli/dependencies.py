@@ -161,6 +161,7 @@ def _check_python(wanted: str, at: str) -> None:
 
 def _of_requirements(path: Path, above: frozenset[Path]) -> list[str]:
     """The lines of a requirements file, with those of the files that it includes in place."""
+    path = path.resolve()
     if path in above or (not above and not path.is_file()):
         return []
     try:

@@ -106,20 +106,16 @@ def parse(text: str, name: str) -> Node:
         text: YAML.
         name: Of the file, for errors and places.
     """
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         return Node(None, name) if root is None else _Build(loader, name).node(root, root, 0)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         where = f"{name}, line {mark.line + 1}, column {mark.column + 1}" if mark else name
         raise SpecError(f"expected valid YAML, got: {exc.problem or exc.context} - at `{where}`") from exc
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, ValueError) as exc:  # unprintable characters; `2001-99` tagged as a date, and the like
         raise SpecError(f"expected valid YAML, got: {str(exc).splitlines()[0]} - at `{name}`") from exc
-    except ValueError as exc:
-        raise SpecError(f"expected valid YAML, got: {exc} - at `{name}`") from exc
-    finally:
-        loader.dispose()
 
 
 class _Build:

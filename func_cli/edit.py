@@ -4,11 +4,13 @@ Each change is read back; what does not come out as meant is refused. What does 
 be called, and what their values may refer to (`envs`).
 """
 
-import json
+import sys
 from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, SequenceNode
+
+from headrace.triggers.errors import SpecError
 
 from . import documents
 from .errors import CommandError
@@ -29,8 +31,8 @@ def set_env(text: str, name: str, value: str) -> str:
     else:
         envs.append({"name": name, "value": value})
     # `NO` and `ON` are names of variables, and truth values of YAML
-    key = name if yaml.safe_load(name) == name else json.dumps(name)
-    return _checked(_set(text, name, key, json.dumps(value, ensure_ascii=False)), wanted)
+    key = name if yaml.safe_load(name) == name else _quoted(name)
+    return _checked(_set(text, name, key, _quoted(value)), wanted)
 
 
 def remove_env(text: str, name: str) -> str:
@@ -48,12 +50,19 @@ def _plain(text: str) -> Any:
     return documents.parse(text, "func.yaml").plain() or {}
 
 
+def _quoted(text: str) -> str:
+    """One line of YAML that is `text`, whatever it holds."""
+    quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=sys.maxsize)
+    return quoted.rstrip("\n")
+
+
 def _checked(text: str, wanted: Any) -> str:
-    if _plain(text) != wanted:
-        raise CommandError(
-            "func.yaml: expected `run.envs` in a form that can be changed, got another: change it by hand"
-        )
-    return text
+    try:
+        if _plain(text) == wanted:
+            return text
+    except SpecError:
+        pass
+    raise CommandError("func.yaml: expected `run.envs` in a form that can be changed, got another: change it by hand")
 
 
 def _set(text: str, name: str, key: str, value: str) -> str:

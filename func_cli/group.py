@@ -36,6 +36,8 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
 }
 
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
 
 class Func(Group):
     """The root command: lazy, and the end of all errors."""
@@ -77,8 +79,6 @@ class Func(Group):
             code: object = super().main(args, prog_name, complete_var, False, **extra)
         except Exception as exc:
             sys.exit(report(exc, settings))
-        except KeyboardInterrupt:
-            sys.exit(130)  # 128 + SIGINT, as shells have it
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -103,13 +103,13 @@ def report(error: Exception, settings: Settings) -> int:
     """Show `error` on stderr.
 
     Returns:
-        The exit code: 1 failed, 2 misused.
+        The exit code: 1 failed, 2 misused, 130 interrupted.
     """
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    if isinstance(error, click.Abort):
+    if isinstance(error, click.Abort):  # click makes one of Ctrl-C, and of a prompt without an answer
         click.echo("Aborted.", err=True)
-        return FAILED
+        return _INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else FAILED
     if settings.verbose:
         traceback.print_exception(error)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):

@@ -112,15 +112,15 @@ def _paths(info: inspect.Type, prefix: str) -> Iterator[str]:
 
 def located(error: SpecError, places: Mapping[str, str]) -> SpecError:
     """`error` with the file and line of the `$.path` that it ends with, or of the nearest one above."""
-    text = str(error)
+    text = str(error).replace(" | null`", "`")  # a key without a value is as if it were not written
     _, found, tail = text.rpartition(" - at `$")
     if not found or not tail.endswith("`"):
-        return error
+        return SpecError(text)
     path = f"${tail[:-1]}"
     while path not in places and path != "$":
         path = path[: max(path.rfind("."), path.rfind("["))]
     place = places.get(path)
-    return SpecError(f"{text} ({place})") if place and path != "$" else error
+    return SpecError(f"{text} ({place})") if place and path != "$" else SpecError(text)
 
 
 def all_places(node: Node) -> dict[str, str]:

@@ -172,7 +172,6 @@ def _parse(whole: dict[str, Any]) -> Spec:
     if file.run is not None:
         envs.check(file.run.envs or ())
         _check_run(file)
-    _check_nats(of_runtime)
     return Spec(name=of_runtime.name, whole=whole, file=file, runtime=of_runtime, scaler=of_scaler)
 
 
@@ -205,40 +204,6 @@ def _start_timeout(value: int | str) -> float:
     if seconds <= 0:
         raise SpecError(f"expected > 0s, got {seconds:g}s - at `$.run.startTimeout`")
     return seconds
-
-
-_STREAM = re.compile(r"[^\s.*>/\\]+")  # NATS ADR-6: names of streams and consumers
-_SUBJECT = re.compile(r"[^\s.]+(\.[^\s.]+)*")
-
-
-def _check_nats(spec: runtime.RuntimeSpec) -> None:
-    for index, trigger in enumerate(spec.triggers):
-        if isinstance(trigger, NatsTrigger):
-            at = f"$.triggers[{index}]"
-            _check_word(trigger.stream, _STREAM, "a stream's name", f"{at}.stream")
-            _check_word(trigger.consumer, _STREAM, "a consumer's name", f"{at}.durable")
-            for number, subject in enumerate(trigger.subjects):
-                _check_word(subject, _SUBJECT, "a subject", f"{at}.subjects[{number}]")
-            _check_least(trigger.ack_wait, 0.001, "s", f"{at}.ackWait")
-            _check_least(trigger.max_ack_pending, 1, "", f"{at}.maxAckPending")
-    for name, sink in spec.bindings.items():
-        at = f"$.bindings.{name}"
-        _check_word(sink.subject, _SUBJECT, "a subject", f"{at}.subject")
-        if set(sink.subject.split(".")) & {"*", ">"}:
-            raise SpecError(f"expected a subject without wildcards, got `{sink.subject}` - at `{at}.subject`")
-        if sink.stream is not None:
-            _check_word(sink.stream, _STREAM, "a stream's name", f"{at}.stream")
-        _check_least(sink.publish_timeout, 0.001, "s", f"{at}.publishTimeout")
-
-
-def _check_word(value: str, pattern: re.Pattern[str], what: str, at: str) -> None:
-    if not pattern.fullmatch(value):
-        raise SpecError(f"expected {what}, got `{value}` - at `{at}`")
-
-
-def _check_least(value: float, least: float, unit: str, at: str) -> None:
-    if value < least:
-        raise SpecError(f"expected >= {least:g}{unit}, got {value:g}{unit} - at `{at}`")
 
 
 def _use_embedded(root: Node) -> None:
