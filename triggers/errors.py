@@ -64,6 +64,14 @@ class ConsumerConflict(TriggerError):
 
 
 class MessageRefused(TriggerError):
-    """The broker can never take this message."""
+    """The broker can never take these messages; the others of the same call are durable.
+
+    Attributes:
+        ids: `Message.id` of each.
+    """
 
     retriable: ClassVar[bool] = False
+
+    def __init__(self, text: str, ids: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.ids = ids

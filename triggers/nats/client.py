@@ -8,8 +8,8 @@ here: streams and consumers.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -105,6 +105,7 @@ class Connection:
         self._last_error: Exception | None = None
         self._reopening: asyncio.Task[None] | None = None
         self._closing = False
+        self._limits: set[asyncio.Timeout] = set()
 
     @property
     def connected(self) -> bool:
@@ -165,14 +166,15 @@ class Connection:
         if not self.connected:
             raise BrokerUnavailable(f"request: the connection is down - at `{self.place}`")
         with self.mapped("request"):
-            return await self.client.request(subject, data, timeout=timeout_s)
+            async with self._while_connected(timeout_s):
+                return await self.client.request(subject, data, timeout=timeout_s)
 
     async def flush(self, timeout_s: float = 2.0) -> None:
         """Return when the server has taken all that was sent; raises `BrokerUnavailable`."""
         if not self.connected:
             raise BrokerUnavailable(f"flush: the connection is down - at `{self.place}`")
         with self.mapped("flush"):
-            async with asyncio.timeout(timeout_s):
+            async with self._while_connected(timeout_s):
                 await self.client.flush()
 
     async def aclose(self) -> None:
@@ -193,6 +195,16 @@ class Connection:
             yield
         except (errors.Error, OSError, TimeoutError) as exc:
             raise BrokerUnavailable(f"{what}: {_text(exc)} - at `{self.place}`") from exc
+
+    @asynccontextmanager
+    async def _while_connected(self, timeout_s: float) -> AsyncGenerator[None, None]:
+        """As `asyncio.timeout`, which ends at once when the connection is lost: no answer can come any more."""
+        async with asyncio.timeout(timeout_s) as limit:
+            self._limits.add(limit)
+            try:
+                yield
+            finally:
+                self._limits.discard(limit)
 
     async def _open(self, timeout_s: float) -> None:
         self._refused = asyncio.get_running_loop().create_future()
@@ -236,6 +248,8 @@ class Connection:
     async def _on_disconnected(self) -> None:
         if not self._closing:
             logger.warning("broker lost server=%s", self.place)
+            for limit in list(self._limits):
+                limit.reschedule(0.0)
             self._tell(False)
 
     async def _on_reconnected(self) -> None:

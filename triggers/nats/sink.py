@@ -26,6 +26,7 @@ WINDOW = 512
 _RESEND_S = 1.0
 """An acknowledgement later than this was lost on its way, e.g. with a stream's leader."""
 _NO_STREAM_RETRY_S = 0.1
+_NO_STREAM = "no stream takes it"
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -42,12 +43,13 @@ class _PubAck(msgspec.Struct, frozen=True):
 class _Window:
     """Messages sent together, those not yet acknowledged, and how the sending went."""
 
-    __slots__ = ("changed", "failure", "left", "unheard")
+    __slots__ = ("changed", "failure", "left", "refused", "unheard")
 
     def __init__(self, left: dict[str, Message]) -> None:
         self.left = left
-        self.unheard = False  # the server said that no stream listens
+        self.unheard = ""  # why no stream stores at present
         self.failure: TriggerError | None = None
+        self.refused: dict[str, str] = {}
         self.changed = asyncio.Event()
 
 
@@ -87,17 +89,26 @@ class JetStreamSink:
         Raises:
             BrokerUnavailable: The broker was away, or silent, for `publish_timeout`.
             StreamMissing: No stream takes the subject, for as long.
-            MessageRefused: One is too large, or has a header that NATS cannot carry.
+            MessageRefused: Some are too large, or have a header that NATS cannot carry; the rest is stored.
         """
+        refused: dict[str, str] = {}
         for first in range(0, len(messages), WINDOW):
-            await self._publish_window(messages[first : first + WINDOW])
+            refused |= await self._publish_window(messages[first : first + WINDOW])
+        if refused:
+            why = next(iter(refused.values()))
+            raise MessageRefused(
+                f"publish to `{self._spec.subject}`: {len(refused)} of {len(messages)} refused: {why} "
+                f"- at `{self._connection.place}`",
+                tuple(refused),
+            )
 
     async def aclose(self) -> None:
         """Flush and disconnect."""
         self._connection.on_change.clear()
         await self._connection.aclose()
 
-    async def _publish_window(self, messages: Sequence[Message]) -> None:
+    async def _publish_window(self, messages: Sequence[Message]) -> dict[str, str]:
+        """Why, by id, for each message that was refused."""
         left: dict[str, Message] = {}
         window = _Window(left)
         for message in messages:
@@ -112,14 +123,17 @@ class JetStreamSink:
         finally:
             for token in left:
                 self._windows.pop(token, None)
+        return window.refused
 
     async def _until_acked(self, window: _Window) -> None:
         while window.left:
             window.changed.clear()
-            window.unheard = False
+            window.unheard = ""
             if self._connection.connected:
                 for token, message in list(window.left.items()):
-                    await self._send(token, message)
+                    await self._send(window, token, message)
+            if not window.left:
+                break
             try:
                 async with asyncio.timeout(_RESEND_S):
                     await window.changed.wait()
@@ -130,17 +144,17 @@ class JetStreamSink:
             if window.unheard:  # the stream's leader may just be starting
                 await asyncio.sleep(_NO_STREAM_RETRY_S)
 
-    async def _send(self, token: str, message: Message) -> None:
+    async def _send(self, window: _Window, token: str, message: Message) -> None:
         headers = {"Nats-Msg-Id": message.id, "Content-Type": message.content_type}
         for name, value in message.headers:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value  # RFC 9110 §5.3
         try:
             await self._connection.publish(self._spec.subject, message.data, f"{self._inbox}.{token}", headers)
-        except (errors.MaxPayloadError, errors.BadHeaderError) as exc:
-            raise MessageRefused(
-                f"publish to `{self._spec.subject}`: expected at most {self._connection.max_payload} bytes and headers "
-                f"of ASCII names, got {len(message.data)} bytes ({type(exc).__name__}) - at `{self._connection.place}`"
-            ) from exc
+        except errors.MaxPayloadError:
+            most = self._connection.max_payload
+            self._refuse(window, token, f"expected at most {most} bytes, got {len(message.data)}")
+        except errors.BadHeaderError as exc:
+            self._refuse(window, token, f"expected headers named in ASCII letters, got `{exc}`")
 
     async def _receive(self, message: Msg) -> None:
         token = message.subject.rpartition(".")[2]
@@ -148,13 +162,17 @@ class JetStreamSink:
         if window is None:
             return
         if not message.data:  # 503: nobody listens on the subject
-            window.unheard = True
+            window.unheard = _NO_STREAM
             window.changed.set()
         elif b'"error"' in message.data and (error := msgspec.json.decode(message.data, type=_PubAck).error):
-            if error.code == 503:  # the stream's storage or leader is not up
-                window.unheard = True
+            if error.code == 503:  # it is full, or its storage or leader is not up
+                window.unheard = error.description
+            elif error.code == 400:
+                self._refuse(window, token, error.description)
             else:
-                window.failure = self._refused(error)
+                window.failure = TriggerError(
+                    f"publish to `{self._spec.subject}`: {error.description} - at `{self._connection.place}`"
+                )
             window.changed.set()
         else:
             del self._windows[token], window.left[token]
@@ -165,13 +183,16 @@ class JetStreamSink:
         for window in self._windows.values():
             window.changed.set()
 
-    def _refused(self, error: _Error) -> TriggerError:
-        kind = MessageRefused if error.code == 400 else TriggerError
-        return kind(f"publish to `{self._spec.subject}`: {error.description} - at `{self._connection.place}`")
+    def _refuse(self, window: _Window, token: str, why: str) -> None:
+        self._windows.pop(token, None)
+        if (message := window.left.pop(token, None)) is not None:
+            window.refused[message.id] = why
 
     def _late(self, window: _Window, count: int) -> TriggerError:
-        kind = StreamMissing if window.unheard and self._connection.connected else BrokerUnavailable
-        why = "no stream takes it" if kind is StreamMissing else f"{len(window.left)} of {count} not acknowledged"
+        kind: type[TriggerError] = BrokerUnavailable
+        why = f"{len(window.left)} of {count} not acknowledged"
+        if window.unheard and self._connection.connected:
+            kind, why = (StreamMissing if window.unheard is _NO_STREAM else TriggerError), window.unheard
         after = f"within {self._spec.publish_timeout:g} s"
         return kind(f"publish to `{self._spec.subject}`: {why} {after} - at `{self._connection.place}`")
 

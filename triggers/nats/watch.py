@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 
 from ..errors import TriggerError
 from .client import Subscription, backoff
-from .jetstream import JetStream
+from .jetstream import ConsumerInfo, JetStream
 from .spec import NatsTrigger
 
 logger = logging.getLogger(__name__)
@@ -44,50 +44,55 @@ class Watch:
         self._connection = jetstream.connection
         self._has_backlog = has_backlog
         self._task: asyncio.Task[None] | None = None
+        self._running = asyncio.Lock()  # held until what one run has at the broker is removed
         self._way = ""
         self._event = asyncio.Event()
         self._arrived = False
         self._status = ""
         self._sentinel = ""
+        self._creating: asyncio.Future[ConsumerInfo] | None = None
         self._subscriptions: list[Subscription] = []
 
     def start(self, wake: Callable[[], None]) -> None:
         """Call `wake` once something may wait, until `stop`."""
         self.stop()
-        self._task = asyncio.create_task(self._run(wake, self._task), name=f"watch {self._spec.name}")
+        self._task = asyncio.create_task(self._run(wake), name=f"watch {self._spec.name}")
 
     def stop(self) -> None:
         """End it; what it has at the broker is removed soon after."""
-        if self._task is not None:
+        # a second cancel would interrupt the tear-down
+        if self._task is not None and not self._task.cancelling():
             self._task.cancel()
 
     async def aclose(self) -> None:
         """End it, and return when what it had at the broker is removed."""
         self.stop()
-        if self._task is not None:
-            await asyncio.wait((self._task,))
+        async with self._running:
+            pass
 
-    async def _run(self, wake: Callable[[], None], before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await asyncio.wait((before,))
-        self._connection.on_change.append(self._on_change)
-        delays = backoff(0.05, 5.0)
-        try:
-            while True:
-                try:
-                    await self._set_up()
-                    delays = backoff(0.05, 5.0)
-                    # what came before the set-up, or while the connection was lost, is not told of
-                    if await self._has_backlog() or await self._next():
-                        wake()
-                        await asyncio.sleep(_PAUSE_S)
-                except TriggerError as exc:
-                    logger.debug("watch interrupted trigger=%s error=%s", self._spec.name, exc)
-                    await self._pause(next(delays))
+    async def _run(self, wake: Callable[[], None]) -> None:
+        async with self._running:
+            self._connection.on_change.append(self._on_change)
+            try:
+                await self._watch(wake)
+            finally:
+                self._connection.on_change.remove(self._on_change)
                 await self._tear_down()
-        finally:
-            self._connection.on_change.remove(self._on_change)
-            await asyncio.shield(self._tear_down())
+
+    async def _watch(self, wake: Callable[[], None]) -> None:
+        delays = backoff(0.05, 5.0)
+        while True:
+            try:
+                await self._set_up()
+                delays = backoff(0.05, 5.0)
+                # what came before the set-up, or while the connection was lost, is not told of
+                if await self._has_backlog() or await self._next():
+                    wake()
+                    await asyncio.sleep(_PAUSE_S)
+            except TriggerError as exc:
+                logger.debug("watch interrupted trigger=%s error=%s", self._spec.name, exc)
+                await self._pause(next(delays))
+            await self._tear_down()
 
     async def _pause(self, delay_s: float) -> None:
         """Wait for `delay_s`, or until the connection changes."""
@@ -127,7 +132,9 @@ class Watch:
             config["filter_subjects"] = list(self._spec.subjects)
         inbox = self._connection.inbox()
         self._subscriptions.append(await self._connection.subscribe(inbox, self._receive))
-        await self._jetstream.put_consumer(self._spec.stream, config, "create")
+        # the server may see to a delete before a create that is under way: the tear-down waits for its end
+        self._creating = asyncio.ensure_future(self._jetstream.put_consumer(self._spec.stream, config, "create"))
+        await asyncio.shield(self._creating)
         await self._pull(inbox)
 
     async def _next(self) -> bool:
@@ -173,6 +180,9 @@ class Watch:
     async def _tear_down(self) -> None:
         subscriptions, self._subscriptions = self._subscriptions, []
         sentinel, self._sentinel = self._sentinel, ""
+        if self._creating is not None:
+            await asyncio.wait((self._creating,))
+            self._creating = None
         for subscription in subscriptions:
             await subscription.drain()
         if sentinel and self._connection.connected:
