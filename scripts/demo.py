@@ -259,7 +259,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=2000, metavar="N", help="files to publish (default: 2000)")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="save the last picture there")
     options = parser.parse_args()
-    console = Console(record=options.svg is not None, width=100 if options.svg else None)
+    console = Console(record=options.svg is not None, width=100 if options.svg else None, highlight=False)
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as temporary:
         work = Path(temporary)
         environ = {**os.environ, "XDG_STATE_HOME": str(work / "state")}

