@@ -91,9 +91,11 @@ def _set_in_list(text: str, envs: SequenceNode, name: str, key: str, value: str)
     for item in envs.value:
         if _named(item, name):
             known = _below(item, "value")
-            if known is not None and known.start_mark.index < known.end_mark.index:
-                return _replace(text, known, value)
-            return _insert(text, _below(item, "name").end_mark.index, f", value: {value}" if item.flow_style else "")
+            if known is not None:
+                empty = known.start_mark.index == known.end_mark.index
+                return _replace(text, known, f" {value}" if empty else value)
+            separator = ", " if item.flow_style else "\n" + " " * item.start_mark.column
+            return _insert(text, _below(item, "name").end_mark.index, f"{separator}value: {value}")
     last = envs.value[-1]
     if envs.flow_style:
         return _insert(text, last.end_mark.index, f", {{name: {key}, value: {value}}}")

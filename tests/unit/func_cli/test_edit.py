@@ -70,6 +70,20 @@ def test_one_of_several_goes(name: str, form: str) -> None:
     assert left == [one for one in ("B", "C", "D") if one != name]
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "[{name: A}]",
+        "[{name: A, value: }]",
+        "\n  - name: A # a",
+        "\n  - name: A\n    value: # a",
+        "\n  - {value: null, name: A}",
+    ],
+)
+def test_a_variable_without_a_value_gets_one(form: str) -> None:
+    assert envs(set_env(f"run:\n  envs: {form}\n", "A", "x")) == [("A", "x")]
+
+
 def test_what_cannot_be_changed_safely_is_refused() -> None:
     shared = "x: &shared\n  - {name: B, value: b}\nrun:\n  envs: *shared\n"
     with pytest.raises(CommandError, match=r"expected `run\.envs` in a form that can be changed, got another"):
