@@ -68,38 +68,48 @@ def folders(project: Path) -> set[Path]:
     return found
 
 
-async def changes(project: Path, stop: asyncio.Event) -> AsyncIterator[set[Path]]:
-    """Files that were changed, made or removed, a save at a time, until `stop`.
+class ProjectWatch:
+    """Watches a project from now on.
 
-    What changes while the caller is busy comes with the next.
+    Args:
+        project: The folder.
     """
-    watched = folders(project)
-    watcher = _watch(watched)
-    try:
-        while not isinstance(found := await _next(watcher, stop), str):
-            if (there := folders(project)) != watched:
-                watcher.close()
+
+    def __init__(self, project: Path) -> None:
+        self._project = project
+        self._folders = folders(project)
+        self._watcher = _watch(self._folders)
+
+    async def changes(self, stop: asyncio.Event) -> AsyncIterator[set[Path]]:
+        """Files that were changed, made or removed since the start, a save at a time, until `stop`.
+
+        What changes while the caller is busy comes with the next.
+        """
+        while not isinstance(found := await self._next(stop), str):
+            if (there := folders(self._project)) != self._folders:
+                self._watcher.close()
                 # first the watch, then the news: what is put into a new folder from now on is seen
-                watched, watcher = there, _watch(there)
-            ignored = Ignored(project)
+                self._folders, self._watcher = there, _watch(there)
+            ignored = Ignored(self._project)
             if paths := {path for path in map(Path, (place for _, place in found)) if path not in ignored}:
                 yield paths
-    finally:
-        watcher.close()
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._watcher.close()
+
+    async def _next(self, stop: asyncio.Event) -> set[tuple[int, str]] | str:
+        """The next changes; a word where there is an end."""
+        try:
+            return await asyncio.to_thread(self._watcher.watch, _GATHER_MS, _QUIET_MS, 0, stop)
+        except asyncio.CancelledError:
+            stop.set()  # ends the thread
+            raise
 
 
 def _watch(watched: Iterable[Path]) -> RustNotify:
     places = [str(folder) for folder in watched if folder.is_dir()]
     return RustNotify(places, False, False, _POLL_MS, False, True)
-
-
-async def _next(watcher: RustNotify, stop: asyncio.Event) -> set[tuple[int, str]] | str:
-    """The next changes; a word where there is an end."""
-    try:
-        return await asyncio.to_thread(watcher.watch, _GATHER_MS, _QUIET_MS, 0, stop)
-    except asyncio.CancelledError:
-        stop.set()  # ends the thread
-        raise
 
 
 def forget_bytecode(paths: Iterable[Path]) -> None:

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -38,6 +38,11 @@ from .reported import ReportedPlatform
 from .run_output import RunOutput
 from .runs import Claim, RunState
 from .spec import Spec, write_checked
+
+if TYPE_CHECKING:
+    from headrace.triggers.nats.server import EmbeddedBroker
+
+    from .reload import ProjectWatch
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +121,8 @@ class Supervisor:
         self._url = url_of(listener)
         self._specs = 0
         self._stopping = asyncio.Event()
-        self._broker: Any = None
+        self._watch: ProjectWatch | None = None
+        self._broker: EmbeddedBroker | None = None
         self._broker_url: str | None = None
         self._platform: LocalPlatform | None = None
         self._reported: ReportedPlatform
@@ -157,6 +163,10 @@ class Supervisor:
 
     async def _prepare(self) -> None:
         """Everything that replicas and the control loop need."""
+        if self._options.reload:
+            from .reload import ProjectWatch
+
+            self._watch = ProjectWatch(self._project.path)  # before the first start: an edit meanwhile counts
         generation = await self._generation(self._spec, self._python)
         limits = self._spec.runtime.limits
         self._platform = LocalPlatform(
@@ -201,13 +211,15 @@ class Supervisor:
 
     async def _serve(self) -> None:
         """Until something asks for the end."""
-        if self._options.reload:
-            await self._reload_on_change()
+        if self._watch is not None:
+            await self._reload_on_change(self._watch)
         await self._stopping.wait()
 
     async def _stop(self) -> None:
         """Drain the replicas, then end all else, the control socket last."""
         self._stopping.set()
+        if self._watch is not None:
+            self._watch.close()
         async with self._changing_control:
             await self._end_control()
         if self._platform is None:
@@ -304,12 +316,12 @@ class Supervisor:
 
     # -- reloading -----------------------------------------------------------------------------------------
 
-    async def _reload_on_change(self) -> None:
+    async def _reload_on_change(self, watch: "ProjectWatch") -> None:
         """Go over to each new version; a change during that begins anew with what is there then."""
-        from .reload import changes, forget_bytecode
+        from .reload import forget_bytecode
 
         going: asyncio.Task[None] | None = None
-        async for paths in changes(self._project.path, self._stopping):
+        async for paths in watch.changes(self._stopping):
             if going is not None:
                 going.cancel()
                 await asyncio.gather(going, return_exceptions=True)

@@ -1,12 +1,11 @@
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from headrace.func_cli.reload import Ignored, changes, folders, forget_bytecode
+from headrace.func_cli.reload import Ignored, ProjectWatch, folders, forget_bytecode
 
 DEADLINE_S = 10.0
 
@@ -51,39 +50,21 @@ def test_ignored_folders_are_not_watched(project: Path) -> None:
     assert folders(project) == {project, project / "function", project / "data"}
 
 
-@pytest.fixture
-def stop() -> asyncio.Event:
-    return asyncio.Event()
-
-
 @pytest_asyncio.fixture
-async def saves(project: Path, stop: asyncio.Event) -> AsyncIterator[asyncio.Queue[set[Path]]]:
-    """Changes as they are told; the watch is up."""
+async def saves(project: Path) -> AsyncIterator[asyncio.Queue[set[Path]]]:
+    """Changes as they are told."""
     queue: asyncio.Queue[set[Path]] = asyncio.Queue()
+    stop, watch = asyncio.Event(), ProjectWatch(project)
 
     async def gather() -> None:
-        async with aclosing(changes(project, stop)) as told:  # type: ignore[type-var]
-            async for paths in told:
-                queue.put_nowait(paths)
+        async for paths in watch.changes(stop):
+            queue.put_nowait(paths)
 
     task = asyncio.create_task(gather())
-    probe, count = project / "probe", 0
-    while queue.empty():  # until the watch is up
-        probe.write_text(str(count := count + 1))
-        await asyncio.wait({asyncio.ensure_future(asyncio.sleep(0.1))})
-    await settle(queue)
     yield queue
     stop.set()
     await asyncio.wait_for(task, DEADLINE_S)
-
-
-async def settle(queue: asyncio.Queue[set[Path]]) -> None:
-    """Until nothing more is told of what was done before."""
-    while True:
-        try:
-            await asyncio.wait_for(queue.get(), 0.4)
-        except TimeoutError:
-            return
+    watch.close()
 
 
 async def test_a_save_is_told(project: Path, saves: asyncio.Queue[set[Path]]) -> None:
@@ -103,6 +84,16 @@ async def test_a_new_folder_is_watched_too(project: Path, saves: asyncio.Queue[s
     assert project / "function" / "models" in await asyncio.wait_for(saves.get(), DEADLINE_S)
     (project / "function" / "models" / "a.py").write_text("x")
     assert await asyncio.wait_for(saves.get(), DEADLINE_S) == {project / "function" / "models" / "a.py"}
+
+
+async def test_what_changed_before_anyone_asked_is_told(project: Path) -> None:
+    watch = ProjectWatch(project)
+    (project / "func.yaml").write_text("x")
+    stop = asyncio.Event()
+    async for paths in watch.changes(stop):
+        assert paths == {project / "func.yaml"}
+        stop.set()
+    watch.close()
 
 
 def test_bytecode_of_changed_modules_goes(tmp_path: Path) -> None:

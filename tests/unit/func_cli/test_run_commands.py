@@ -50,7 +50,8 @@ def test_list_has_a_line_for_each_run(project: Path) -> None:
 
 def test_list_as_data(project: Path) -> None:
     with LocalRun.of("detect", project, description=READY):
-        as_json, as_yaml = json.loads(call("list", "-o", "json").stdout), yaml.safe_load(call("list", "-o", "yaml").stdout)
+        as_json = json.loads(call("list", "-o", "json").stdout)
+        as_yaml = yaml.safe_load(call("list", "-o", "yaml").stdout)
     assert as_json == as_yaml
     assert as_json[0] == {
         "name": "detect", "url": "http://127.0.0.1:9", "replicas": 1, "state": "ready", "backlog": 12,
