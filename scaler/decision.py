@@ -96,14 +96,16 @@ class Arrivals(msgspec.Struct, frozen=True):
 
 
 class Service(msgspec.Struct, frozen=True):
-    """Events/s that one replica settles under load (EWMA; None before any was seen), and since when it is measured.
+    """Events/s that one replica settles under load (EWMA; None before any was seen), and the sample being taken.
 
     Attributes:
         rate: The estimate.
-        completed: Count at the start of the present measurement.
-        at: Time of that.
+        completed: Count at the start of the sample.
+        at: Time of the last look.
         ready: Replicas then.
         saturated: More waited than was being handled, then.
+        elapsed_s: Length of the sample so far.
+        replica_s: The same, times replicas.
     """
 
     rate: float | None = None
@@ -111,6 +113,8 @@ class Service(msgspec.Struct, frozen=True):
     at: float = 0.0
     ready: int = 0
     saturated: bool = False
+    elapsed_s: float = 0.0
+    replica_s: float = 0.0
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -309,17 +313,21 @@ def _service(signals: Signals, last: Service, now: float) -> Service:
     """
     saturated = any(reading.pending > 0 for reading in signals.known) and signals.ready > 0
     fresh = Service(last.rate, signals.completed, now, signals.ready, saturated)
-    elapsed, done = now - last.at, signals.completed - last.completed
-    if signals.ready == 0 or signals.ready != last.ready:
+    if signals.ready == 0 or last.ready == 0:
         return fresh
-    if elapsed < _LEAST_SAMPLE_S or (done <= 0 and saturated and last.saturated):
+    if now - last.at < _LEAST_SAMPLE_S:
         return last
-    sample = done / (elapsed * signals.ready)
+    elapsed_s = last.elapsed_s + now - last.at
+    replica_s = last.replica_s + (now - last.at) * (signals.ready + last.ready) / 2
+    done = signals.completed - last.completed
     if saturated and last.saturated:
-        rate = sample if last.rate is None else _blend(last.rate, sample, elapsed, SERVICE_WINDOW_S)
+        if done <= 0:
+            return Service(last.rate, last.completed, now, signals.ready, True, elapsed_s, replica_s)
+        sample = done / replica_s
+        rate = sample if last.rate is None else _blend(last.rate, sample, elapsed_s, SERVICE_WINDOW_S)
         return msgspec.structs.replace(fresh, rate=rate)
-    if last.rate is not None and sample > last.rate:
-        return msgspec.structs.replace(fresh, rate=sample)
+    if last.rate is not None and done > last.rate * replica_s:
+        return msgspec.structs.replace(fresh, rate=done / replica_s)
     return fresh
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from headrace.scaler.local.platform import LocalPlatform
 from headrace.scaler.local.settings import Generation, Limits
 from headrace.scaler.platform import ReplicaState
 
-PROGRAM = Path(__file__).parent / "replica.py"
+SUPPORT = Path(__file__).parent
+PROGRAM = SUPPORT / "replica.py"
 LIMITS = Limits(handler_timeout_s=0.3, drain_timeout_s=3, ping_interval_s=0.1, grace_s=0.3)
 
 
@@ -54,6 +55,15 @@ class Local:
         """Wait until just that many are there and ready."""
         await self.until(lambda: self.states() == [ReplicaState.READY] * replicas)
 
+    async def drained(self) -> None:
+        """Go to zero; a request may well be waiting again by then."""
+        self.platform.apply(0)
+        await self.until(lambda: not self.states())
+
+    async def replaced(self, count: int) -> None:
+        """Wait until so many replicas have exited unasked."""
+        await self.until(lambda: self.platform.look().replaced == count)
+
     def states(self) -> list[ReplicaState]:
         return [replica.state for replica in self.platform.look().replicas]
 
@@ -62,7 +72,7 @@ class Local:
 
 
 @asynccontextmanager
-async def local(environ: Mapping[str, str] | None = None, limits: Limits = LIMITS) -> AsyncIterator[Local]:
+async def local(environ: Mapping[str, str] | None = None, limits: Limits = LIMITS) -> AsyncGenerator[Local]:
     """A started platform, closed in the end."""
     made = Local(environ, limits)
     await made.platform.start()

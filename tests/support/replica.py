@@ -85,20 +85,28 @@ class Replica:
         """Answer requests until the client closes, or the connection is idle while draining."""
         while True:
             self.idle.add(sock)
-            reading = self.loop.create_task(self.loop.sock_recv(sock, 65536))
-            ending = self.loop.create_task(self.draining.wait())
-            await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
-            ending.cancel()
-            if not reading.done():
-                reading.cancel()
-                await asyncio.wait({reading})
-                return  # stays in `idle`: it is passed on
+            if not await self.readable(sock):
+                return  # stays in `idle`: it is passed on, with nothing read of it
             self.idle.discard(sock)
-            data = b"" if reading.exception() else reading.result()
+            try:
+                data = sock.recv(65536)
+            except OSError:
+                data = b""
             if not data:
                 sock.close()
                 return
             await self.answer(sock, data.split(b" ")[1].decode())
+
+    async def readable(self, sock: socket.socket) -> bool:
+        """Wait until `sock` has something; False if the drain comes first."""
+        spoken = asyncio.Event()
+        self.loop.add_reader(sock, spoken.set)
+        waits = [self.loop.create_task(event.wait()) for event in (spoken, self.draining)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        self.loop.remove_reader(sock)
+        return spoken.is_set()
 
     async def answer(self, sock: socket.socket, path: str) -> None:
         self.first_s = self.first_s or time.time()
