@@ -61,6 +61,7 @@ def _read_structured(body: memoryview) -> tuple[Attributes, memoryview]:
     try:
         members = _decode(body)
         data, encoded = members.pop("data", None), members.pop("data_base64", None)
+        data = None if data is not None and bytes(data) == b"null" else data
         values: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in members.items()}
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise RequestError(400, f"CloudEvents: expected a JSON object ({exc})") from None

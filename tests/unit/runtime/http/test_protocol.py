@@ -29,7 +29,8 @@ ANSWERS = [
     pytest.param(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", ok(b"POST /a abc"), id="post"),
     pytest.param(b"POST /a HTTP/1.1\r\nhOST: x\r\ncONTENT-lENGTH:3 \r\n\r\nabc", ok(b"POST /a abc"), id="case"),
     pytest.param(
-        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n3;a=b\r\nabc\r\n0A\r\n0123456789\r\n0\r\nT: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n"
+        b"3;a=b\r\nabc\r\n0A\r\n0123456789\r\n0\r\nT: x\r\n\r\n",
         ok(b"POST / abc0123456789"),
         id="chunked",
     ),
