@@ -134,6 +134,8 @@ class LocalPlatform:
             StartFailed: It does not start; the present generation stays and was never interrupted.
         """
         async with self._replacing:
+            if self._closing:
+                raise StartFailed("expected a platform that runs, got one that is closing")
             self._numbers += 1
             number = self._numbers
             wanted = max(1, self._target, len(self._live()))

@@ -191,6 +191,16 @@ async def test_reload_at_zero_tries_one_and_keeps_the_generation() -> None:
         assert await caller.get("/name") == b"new"
 
 
+async def test_closing_ends_a_reload() -> None:
+    async with local() as running:
+        reload = asyncio.create_task(running.platform.replace(generation({"SLOW": "60"})))
+        await running.until(lambda: running.states() == [ReplicaState.STARTING])
+    with pytest.raises(StartFailed, match="before it was ready"):
+        await reload
+    with pytest.raises(StartFailed, match="closing"):
+        await running.platform.replace(generation())
+
+
 async def test_output_comes_by_line() -> None:
     async with local() as running:
         await running.scaled(1)
