@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,7 @@ def stop(folder: Path, timeout_s: float, *, at_once: bool = False) -> bool:
 
 
 @contextlib.contextmanager
-def _ask(folder: Path, request: Request) -> Iterator[socket.socket]:
+def _ask(folder: Path, request: Request) -> Generator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(_ANSWER_TIMEOUT_S)
         try:
@@ -184,7 +184,7 @@ def _read_line(sock: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def _place(folder: Path) -> Iterator[str]:
+def _place(folder: Path) -> Generator[str]:
     """A short path of the socket: unix(7) allows 107 bytes, which a state folder may well exceed."""
     descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

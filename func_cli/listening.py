@@ -38,19 +38,19 @@ def parse(address: str) -> tuple[str, int]:
     Raises:
         MisuseError: It is none.
     """
-    host, _, port = address.rpartition(":")
+    host, colon, port = address.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if (":" in bare and bare == host) or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise MisuseError(f"--address: expected `host:port`, got `{address}`")
     if not bare:
-        return (DEFAULT[0] if ":" not in address else "0.0.0.0"), int(port)
+        return ("0.0.0.0" if colon else DEFAULT[0]), int(port)
     return bare, int(port)
 
 
 def url_of(sock: socket.socket) -> str:
     """Where the socket answers; what listens on all addresses is named by one that works from here."""
-    host, port = sock.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    bound, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound) or str(bound)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

@@ -21,8 +21,10 @@ _COLOURS = {"warning": "yellow", "error": "red", "critical": "red", "debug": "br
 _FRAME = re.compile(r'  File "(.+)", line \d+')
 # This package by both its names: linked into an environment, and where the link leads.
 _PACKAGE = Path(headrace.__file__).parent
-_FOREIGN = ("<frozen importlib", *(str(_PACKAGE / name) for name in ("runtime", "triggers")))
-_FOREIGN += tuple(str((_PACKAGE / name).resolve()) for name in ("runtime", "triggers"))
+_FOREIGN = (
+    "<frozen importlib",
+    *(str(place) for name in ("runtime", "triggers") for place in (_PACKAGE / name, (_PACKAGE / name).resolve())),
+)
 _IMPORTLIB = "/importlib/__init__.py"
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 

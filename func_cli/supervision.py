@@ -35,6 +35,7 @@ from .errors import CommandError
 from .listening import url_of
 from .project import Project
 from .reported import ReportedPlatform
+from .run_options import RunOptions
 from .run_output import RunOutput
 from .runs import Claim, RunState
 from .spec import Spec, write_checked
@@ -48,37 +49,6 @@ logger = logging.getLogger(__name__)
 
 _DIE_AFTER_S = 3.0
 """After the second signal: for the broker to write its files; then the process ends whatever happens."""
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What `func run` was asked for.
-
-    Attributes:
-        name: Of the run.
-        overrides: `path=value` each.
-        envs: `NAME=value` or `NAME-` each.
-        embedded: Use the embedded broker, whatever the triggers say.
-        replicas: Keep exactly this many; None: as many as needed.
-        reload: Go over to a new version when the project changes.
-        verbose: Log more.
-    """
-
-    name: str
-    overrides: tuple[str, ...] = ()
-    envs: tuple[str, ...] = ()
-    embedded: bool = False
-    replicas: int | None = None
-    reload: bool = False
-    verbose: bool = False
-
-    def load(self, project: Project) -> Spec:
-        """The project's func.yaml as it is now, with what was asked for over it."""
-        spec = project.load(self.overrides, embedded=self.embedded, envs=self.envs)
-        if not self.reload or spec.scaler.scale.min_replica_count > 0:
-            return spec
-        # one replica stays warm: an edit is to be seen at once
-        scale = msgspec.structs.replace(spec.scaler.scale, min_replica_count=1)
-        return msgspec.structs.replace(spec, scaler=msgspec.structs.replace(spec.scaler, scale=scale))
 
 
 class Supervisor:
@@ -97,7 +67,7 @@ class Supervisor:
 
     def __init__(
         self,
-        options: Options,
+        options: RunOptions,
         project: Project,
         spec: Spec,
         python: Path,
@@ -119,6 +89,7 @@ class Supervisor:
             invoke=spec.runtime.invoke,
         )  # fmt: skip
         self._url = url_of(listener)
+        self._spec_files: list[Path] = []
         self._specs = 0
         self._stopping = asyncio.Event()
         self._watch: ProjectWatch | None = None
@@ -129,6 +100,7 @@ class Supervisor:
         self._control: Control | None = None
         self._controlling: asyncio.Task[None] | None = None
         self._changing_control = asyncio.Lock()
+        self._failure: BaseException | None = None
         self._server = ControlServer(claim.folder, self.describe, self._asked_to_stop)
 
     async def run(self) -> None:
@@ -146,6 +118,8 @@ class Supervisor:
             await self._serve()
         finally:
             await self._stop()
+        if self._failure is not None:
+            raise CommandError(f"the control loop failed: {self._failure!r}") from self._failure
 
     def describe(self) -> dict[str, Any]:
         """All that is known, as plain data."""
@@ -168,6 +142,7 @@ class Supervisor:
 
             self._watch = ProjectWatch(self._project.path)  # before the first start: an edit meanwhile counts
         generation = await self._generation(self._spec, self._python)
+        self._spec_files.append(Path(generation.environ[wire.SPEC]))
         limits = self._spec.runtime.limits
         self._platform = LocalPlatform(
             self._listener,
@@ -194,20 +169,17 @@ class Supervisor:
         try:
             await self._first_replica(self._platform)
             if not self._stopping.is_set():
-                self._controlling = asyncio.create_task(self._control.run())
+                self._begin_control(self._control)
         except StartFailed as exc:
             self._platform.apply(0)
             if not self._options.reload:
                 raise CommandError(f"the function does not start: {exc}", "func run --reload   # and edit it") from exc
             # Requests that come meanwhile are held, and answered by the version that starts.
             self._output.say(f"waiting for a change: it does not start: {exc}", "error")
-        if self._stopping.is_set():
-            return
-        self._state = msgspec.structs.replace(
-            self._state, url=self._url, broker=self._broker_url, spec=str(self._spec_path())
-        )
-        self._claim.write(self._state)
-        self._on_ready(self._state)
+        if not self._stopping.is_set():
+            self._state = msgspec.structs.replace(self._state, url=self._url)
+            self._publish_state()
+            self._on_ready(self._state)
 
     async def _serve(self) -> None:
         """Until something asks for the end."""
@@ -243,26 +215,35 @@ class Supervisor:
             await self._start_broker()
         variables = self._project.environment(spec)
         self._specs += 1
-        write_checked(spec.whole, self._spec_path())
+        file = write_checked(spec.whole, self._claim.folder / f"spec-{self._specs}.json")
         return Generation(
             # -P: the project's folder in front of the standard library would let a file of its own stand for it
             command=(str(python), "-P", "-m", "headrace.runtime.main"),
-            environ={**os.environ, **variables, **self._wire()},
+            environ={
+                **os.environ,
+                **variables,
+                **self._broker_variable(),
+                wire.SPEC: str(file),
+                wire.PROJECT: str(self._project.path),
+                wire.LOG_FORMAT: "json",
+                wire.LOG_LEVEL: "debug" if self._options.verbose else "info",
+                "PYTHONUNBUFFERED": "1",  # what a handler prints is seen when it prints it
+            },
             cwd=str(self._project.path),
         )
 
-    def _wire(self) -> Mapping[str, str]:
-        variables = {
-            wire.SPEC: str(self._spec_path()),
-            wire.PROJECT: str(self._project.path),
-            wire.LOG_FORMAT: "json",
-            wire.LOG_LEVEL: "debug" if self._options.verbose else "info",
-            "PYTHONUNBUFFERED": "1",  # what a handler prints is seen when it prints it
-        }
-        return variables if self._broker_url is None else {**variables, wire.BROKER: self._broker_url}
+    def _broker_variable(self) -> Mapping[str, str]:
+        return {} if self._broker_url is None else {wire.BROKER: self._broker_url}
 
-    def _spec_path(self) -> Path:
-        return self._claim.folder / f"spec-{self._specs}.json"
+    def _publish_state(self) -> None:
+        """Let other commands know which version is served, and where."""
+        self._state = msgspec.structs.replace(
+            self._state,
+            broker=self._broker_url,
+            spec=str(self._spec_files[-1]),
+            invoke=self._spec.runtime.invoke,
+        )
+        self._claim.write(self._state)
 
     async def _start_broker(self) -> None:
         from headrace.triggers.nats.client import masked
@@ -277,7 +258,7 @@ class Supervisor:
 
     def _make_control(self, spec: Spec) -> Control:
         references = self._project.references({**os.environ, **self._project.environment(spec)})
-        environ = self._wire()
+        environ = self._broker_variable()
         backlogs = {
             trigger.name: backlog
             for trigger in spec.scaler.triggers
@@ -335,7 +316,6 @@ class Supervisor:
         began = time.monotonic()
         self._output.say("changed", files=",".join(names))
         assert self._platform is not None
-        old = self._spec_path()
         try:
             spec = self._options.load(self._project)
             python = await asyncio.to_thread(interpreter, self._project, spec, lambda line: logger.info("%s", line))
@@ -347,11 +327,10 @@ class Supervisor:
             self._output.say(f"{what}: {exc}", "error")
             return
         await asyncio.shield(self._adopt(spec, control))  # a further change must not leave it half done
-        old.unlink(missing_ok=True)
-        self._state = msgspec.structs.replace(
-            self._state, spec=str(self._spec_path()), broker=self._broker_url, invoke=spec.runtime.invoke
-        )
-        self._claim.write(self._state)
+        self._spec_files.append(Path(generation.environ[wire.SPEC]))
+        if len(self._spec_files) > 2:  # replicas of the version before may still be reading theirs
+            self._spec_files.pop(0).unlink(missing_ok=True)
+        self._publish_state()
         self._output.say("reloaded", took_ms=round(1000 * (time.monotonic() - began)))
 
     async def _adopt(self, spec: Spec, control: Control) -> None:
@@ -361,18 +340,26 @@ class Supervisor:
             self._spec = spec
             if (not same or self._controlling is None) and not self._stopping.is_set():
                 await self._end_control()
-                self._control = control
-                self._controlling = asyncio.create_task(control.run())
+                self._begin_control(control)
 
     # -- stopping ------------------------------------------------------------------------------------------
 
     async def _end_control(self) -> None:
         if self._control is not None and self._controlling is not None:
             self._control.stop()
-            (result,) = await asyncio.gather(self._controlling, return_exceptions=True)
+            await asyncio.gather(self._controlling, return_exceptions=True)
             self._controlling = None
-            if isinstance(result, Exception):
-                logger.error("the control loop failed", exc_info=result)
+
+    def _begin_control(self, control: Control) -> None:
+        self._control = control
+        self._controlling = asyncio.create_task(control.run())
+        self._controlling.add_done_callback(self._control_ended)
+
+    def _control_ended(self, task: asyncio.Task[None]) -> None:
+        """Without a control loop nothing would ever be started again: better an end that is seen."""
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._failure = failure
+            self._stopping.set()
 
     def _asked_to_stop(self, at_once: bool) -> None:
         if at_once:

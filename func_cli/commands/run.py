@@ -9,8 +9,8 @@ from ..errors import CommandError, MisuseError
 
 if TYPE_CHECKING:
     from ..project import Project
+    from ..run_options import RunOptions
     from ..runs import Claim, Registry
-    from ..supervision import Options
 
 
 @click.command(
@@ -62,9 +62,9 @@ def command(
 
         start(output)
         return
-    from ..supervision import Options
+    from ..run_options import RunOptions
 
-    options = Options(
+    options = RunOptions(
         name=name or "",
         overrides=overrides,
         envs=envs,
@@ -84,7 +84,7 @@ def _number(replicas: str) -> int | None:
     return int(replicas)
 
 
-def _run(project: "Project", options: "Options", address: str | None, form: str, ready_fd: int | None) -> None:
+def _run(project: "Project", options: "RunOptions", address: str | None, form: str, ready_fd: int | None) -> None:
     import asyncio
 
     import msgspec

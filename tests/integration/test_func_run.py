@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ async def handle(event, context):
 
 
 @contextmanager
-def request_in_flight(run: FuncRun, body: str) -> Iterator[list[str]]:
+def request_in_flight(run: FuncRun, body: str) -> Generator[list[str]]:
     """A request that is being handled; its outcome is there after the block."""
     outcome: list[str] = []
 
@@ -329,6 +329,18 @@ def test_a_detached_run_is_found_asked_and_deleted(machine: Machine, project: Pa
     pids = [described["pid"], *(replica["pid"] for replica in described["replicas"])]
     eventually(lambda: gone(pids), "the processes end")
     assert list(machine.runs.iterdir()) == []
+
+
+def test_a_detached_run_as_data(machine: Machine, project: Path) -> None:
+    started = machine.func("run", "--detach", "--address", "127.0.0.1:0", "--output", "json", cwd=project)
+    try:
+        *lines, state = map(json.loads, started.stdout.splitlines())
+        assert [line["message"] for line in lines][:1] == ["listening"]
+        assert httpx.post(state["url"], content="x").status_code == 200
+        followed = machine.func("run", "--detach", cwd=project)
+        assert (followed.returncode, "`hello` runs, process" in followed.stderr) == (1, True)
+    finally:
+        assert machine.func("delete", "hello").returncode == 0
 
 
 def test_a_detached_run_that_fails_says_why(machine: Machine) -> None:
