@@ -7,7 +7,7 @@ GIVE_UP_AFTER = 3
 """Failed starts in a row after which requests are refused instead of held."""
 _FIRST_S = 0.25
 _LONGEST_S = 30.0
-_REASON_CHARS = 200
+_REASON_CHARS = 500
 
 
 class Failures:

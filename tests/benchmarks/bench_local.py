@@ -122,9 +122,9 @@ def wait_for_replicas(folder: Path, count: int) -> dict[str, Any]:
 
 async def wakes(run: RunState, folder: Path, count: int) -> list[float]:
     """Message published at zero → its handler began, in ms."""
-    client = await nats.connect(run.broker)
+    client = await nats.connect(str(run.broker))
     js = client.jetstream()
-    taken = []
+    taken: list[float] = []
     for _ in range(count):
         await asyncio.to_thread(wait_for_replicas, folder, 0)
         await js.publish("ticks.a", repr(time.time()).encode())
@@ -175,7 +175,7 @@ def measure(work: Path, short: bool) -> list[tuple[str, float, float, str]]:
     (stream / "function/__init__.py").write_text(STREAM_FUNCTION)
     nats_replica = "import headrace.runtime.main, headrace.triggers.nats.source, headrace.triggers.nats.sink"
     answers = [first_answer(http) for _ in range(runs)]
-    rows = [
+    rows: list[tuple[str, float, float, str]] = [
         ("imports of an HTTP replica", milliseconds(python("import headrace.runtime.main"), runs), 120, "ms"),
         ("imports of a NATS replica", milliseconds(python(nats_replica), runs), 230, "ms"),
         ("process start → first answer (http template)", statistics.median(answers), 350, "ms"),

@@ -61,7 +61,7 @@ def test_one_that_had_served_is_replaced_at_once_the_next_later() -> None:
         ("", "no reason given"),
         ("first\n second  part", "first"),
         ("Traceback (most recent call last):\n  File\nValueError: bad\n", "ValueError: bad"),
-        ("x" * 300, "x" * 199 + "…"),
+        ("x" * 600, "x" * 499 + "…"),
     ],
 )
 def test_reasons_are_one_short_line(reason: str, line: str) -> None:
