@@ -3,8 +3,10 @@
 HeadraceError (triggers/errors.py)
 ├── HandlerError           the function raised or answered nonsense
 │   ├── HandlerTimeout     it took longer than `limits.handlerTimeout`
-│   └── ResultError        its result is of a type or number that cannot be settled
+│   ├── ResultError        its result is of a type or number that cannot be settled
+│   └── DeviceOutOfMemory  its batch did not fit into the device's memory
 └── UsageError
+    ├── DeviceMissing      there is no such device here, or its library is missing
     ├── HandlerLoadError   it cannot be imported, or `start` failed
     └── HandlerShapeError  its signature fits none of the shapes
 """
@@ -22,6 +24,14 @@ class HandlerTimeout(HandlerError):
 
 class ResultError(HandlerError):
     """Its result is of a type or number that cannot be settled."""
+
+
+class DeviceOutOfMemory(HandlerError):
+    """The device had no memory left for this batch; half of it may fit."""
+
+
+class DeviceMissing(UsageError):
+    """The function asks for a device that this process cannot have."""
 
 
 class HandlerLoadError(UsageError):

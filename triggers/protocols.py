@@ -43,7 +43,8 @@ class Failure(msgspec.Struct, frozen=True):
 
     Attributes:
         error: The exception; its text is for logs, never for clients.
-        fault: `handler` (it raised or answered nonsense), `timeout`, or `shutdown` (never run).
+        fault: `handler` (it raised or answered nonsense), `timeout`; or, never run: `shutdown`, `overload`
+            (its queue is full), `queue_timeout` (it waited too long).
     """
 
     error: BaseException
@@ -96,6 +97,14 @@ class Device(Protocol):
 
     def to_host(self, array: Any) -> memoryview:
         """An array's bytes in C order, in host memory."""
+        ...
+
+    def allocate_host(self, size_bytes: int) -> memoryview:
+        """Memory for the slab: writable, page-aligned, pinned on a GPU; it lives as long as the device."""
+        ...
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether `error`, raised by a handler or this device, says that device memory ran out."""
         ...
 
 

@@ -1,9 +1,11 @@
-"""The CPU as a device: NumPy views and gathers in this process."""
+"""The CPU as a device: NumPy views where bytes lie right, one gather into reused memory where they do not."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from headrace.triggers import arrays
+
+from ..errors import DeviceOutOfMemory
 
 
 class CpuDevice:
@@ -17,6 +19,15 @@ class CpuDevice:
         import numpy as np
 
         return np
+
+    def allocate_host(self, size_bytes: int) -> memoryview:
+        """Page-aligned memory of the process's own; its pages are taken when first written."""
+        import mmap
+
+        return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        return isinstance(error, MemoryError | DeviceOutOfMemory)
 
     def view(self, data: memoryview, dtype: str, shape: Sequence[int]) -> Any:
         return arrays.view(data, dtype, shape)

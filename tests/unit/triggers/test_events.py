@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from headrace.runtime.device.cpu import CpuDevice
 from headrace.triggers.arrays import stack
 from headrace.triggers.errors import ShapeError
 from headrace.triggers.events import Attributes, Batch, Event, Trigger
@@ -94,20 +95,14 @@ def test_batch_tensor_names_the_event_that_does_not_fit() -> None:
         stack([memoryview(b"ab")], "uint8", (0,))
 
 
-class Recorder:
+class Recorder(CpuDevice):
     """A device that says what it was asked for."""
-
-    name = "recorder"
-    xp = None
 
     def view(self, data: memoryview, dtype: str, shape: object) -> object:
         return ("view", data.nbytes, dtype, shape)
 
     def stack(self, rows: object, dtype: str, shape: object) -> object:
         return ("stack", dtype, shape)
-
-    def to_host(self, array: object) -> memoryview:
-        return memoryview(b"")
 
 
 def test_tensors_are_made_on_the_triggers_device() -> None:
