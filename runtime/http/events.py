@@ -50,7 +50,7 @@ class HttpEvent(Event):
         self.trigger = trigger
         self._attributes = attributes
         self._headers: Headers | None = None
-        self.key = None
+        self.key = _key(attributes) if attributes is not None else None
         self.partition = None
         self.offset = None
         self.attempt = 1
@@ -118,9 +118,7 @@ class EventEndpoint:
                 return
             if read_event is not None:
                 attributes, data = read_event
-                event = HttpEvent(exchange, self._trigger, data, attributes)
-                event.key = _key(attributes)
-                self._submit(event, self._settle_event)
+                self._submit(HttpEvent(exchange, self._trigger, data, attributes), self._settle_event)
                 return
         self._submit(HttpEvent(exchange, self._trigger, exchange.body), self._settle_event)
 

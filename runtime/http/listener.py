@@ -63,7 +63,7 @@ class HttpListener:
         self._max_connections = limits.max_connections
         self._edge = Edge(endpoint, limits=limits, in_flight=in_flight, metrics=metrics, probes=probes, buffers=buffers)
         self._edge.on_lost = self._connection_gone
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: dict[asyncio.Task[None], socket.socket] = {}
         self._accepting = False
         self._serving = False
         self._waits_for_room = False
@@ -85,7 +85,7 @@ class HttpListener:
         """Take over an established connection, on which the client may have begun to speak."""
         sock.setblocking(False)
         task = asyncio.get_running_loop().create_task(self._open(sock))
-        self._opening.add(task)
+        self._opening[task] = sock
         task.add_done_callback(self._opened)
 
     def stop_accepting(self, close: bool = True) -> None:
@@ -192,13 +192,12 @@ class HttpListener:
         except OSError as exc:  # closed by the client meanwhile
             logger.debug("connection not opened error=%s", exc)
             sock.close()
-        except asyncio.CancelledError:
-            sock.close()
-            raise
 
     def _opened(self, task: asyncio.Task[None]) -> None:
-        self._opening.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        sock = self._opening.pop(task)
+        if task.cancelled():
+            sock.close()
+        elif (error := task.exception()) is not None:
             logger.error("connection not opened", exc_info=error)
         self._connection_gone()
 

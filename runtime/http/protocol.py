@@ -7,14 +7,13 @@ answered within one wake-up leaves in one write. What does not belong here: list
 """
 
 import asyncio
-import enum
 import logging
-from typing import Any
 
 from .bodies import BodyStream, ChunkedBody, Receiver, StreamedBody
+from .channel import Channel, Phase
 from .chunks import ChunkDecoder
 from .edge import Edge
-from .errors import ClientDisconnected, RequestError
+from .errors import RequestError
 from .exchange import Exchange
 from .heads import CHUNKED, check_partial
 from .responses import CONTINUE, JSON_TYPE, error_body
@@ -23,53 +22,25 @@ logger = logging.getLogger(__name__)
 
 # Pipelined bytes kept while a request is handled; beyond, the client's own socket holds them
 _PIPELINE_BYTES = 64 * 1024
-# Parts of responses up to this are joined into one write
-_JOIN_BYTES = 64 * 1024
 # So many responses, each below 16 KiB, wait for the end of a wake-up
 _JOIN_RESPONSES = 64
 # How long a client may go on sending after its last response before it is cut off (RFC 9112 §9.6)
 LINGER_S = 2.0
 
 
-class Phase(enum.Enum):
-    """What a connection does with the next byte it receives."""
-
-    HEAD = "head"
-    """It belongs to a request's head."""
-    BODY = "body"
-    """It is received in place, into a body of known length."""
-    FEED = "feed"
-    """It is decoded, or passed on to an endpoint that streams bodies."""
-    WAIT = "wait"
-    """It is kept: a request is being handled, or waits for room."""
-    LINGER = "linger"
-    """It is dropped: the last response was sent."""
-
-
 _HEAD, _BODY, _FEED, _WAIT, _LINGER = Phase
 
 
-class Connection(asyncio.BufferedProtocol):
-    """One client's connection.
-
-    Attributes:
-        lost: It is gone.
-        blocked: The client does not read what was written to it.
-    """
+class Connection(Channel):
+    """One client's connection."""
 
     __slots__ = (
-        "_body", "_counted", "_drained", "_edge", "_eof", "_exchange", "_filled", "_held", "_hung_up", "_idle_since",
-        "_incoming", "_looping", "_out", "_pending", "_phase", "_receiver", "_started_at", "_unsent",
-        "blocked", "lost", "transport",
+        "_body", "_counted", "_exchange", "_filled", "_held", "_incoming", "_pending", "_receiver", "_started_at",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
-        self._edge = edge
-        self.transport: Any = None  # uvloop's, which is no asyncio.Transport for the type checker
-        self._phase = _HEAD
+        super().__init__(edge)
         self._pending = b""  # received and not yet looked at, or the part of a head
-        self._out: list[bytes | memoryview] = []  # responses of this wake-up
-        self._looping = False  # `_run` is on the stack: what is answered meanwhile is written at its end
         self._incoming: Exchange | None = None  # its body is being received, before it is handled
         self._exchange: Exchange | None = None  # it is handled, or held
         self._body: memoryview | None = None  # received in place
@@ -77,14 +48,7 @@ class Connection(asyncio.BufferedProtocol):
         self._receiver: Receiver | None = None  # takes what is received in phase FEED
         self._counted = False  # the exchange is in flight
         self._held = False  # the exchange waits for room
-        self._eof = False
-        self._hung_up = False
-        self._drained: asyncio.Future[None] | None = None
         self._started_at = 0.0  # when the first byte of the request that is being received came
-        self._idle_since = 0.0
-        self._unsent = 0
-        self.blocked = False
-        self.lost = False
 
     # -- called by the transport ---------------------------------------------------------------------------
 
@@ -123,12 +87,6 @@ class Connection(asyncio.BufferedProtocol):
             self._receiver.stream.lose()
         return self._phase is _WAIT or self.blocked or self._exchange is not None
 
-    def pause_writing(self) -> None:
-        """The client reads too slowly."""
-        self.blocked = True
-        self._unsent = 0
-        self._idle_since = self._edge.now
-
     def resume_writing(self) -> None:
         """It has caught up."""
         self.blocked = False
@@ -151,10 +109,6 @@ class Connection(asyncio.BufferedProtocol):
 
     # -- called by exchanges -------------------------------------------------------------------------------
 
-    def address(self, which: str) -> object:
-        """`peername` or `sockname`."""
-        return self.transport.get_extra_info(which)
-
     def start_of(self, status: int, exchange: Exchange) -> bytes:
         """Status line and the server's own fields; decides whether the connection will be kept."""
         edge = self._edge
@@ -166,27 +120,6 @@ class Connection(asyncio.BufferedProtocol):
             exchange.keep_alive = False
             return start + b"connection: close\r\n"
         return start if exchange.head.http_1_1 else start + b"connection: keep-alive\r\n"
-
-    def send(self, parts: tuple[bytes | memoryview, ...]) -> None:
-        """Write a part of a streamed response."""
-        if self.lost:
-            return
-        self._out += parts
-        if not self._looping:
-            self._flush()
-
-    async def drained(self) -> None:
-        """Return when the client has read enough for more to be written.
-
-        Raises:
-            ClientDisconnected: It never will.
-        """
-        while self.blocked and not self.lost:
-            if self._drained is None:
-                self._drained = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._drained)
-        if self.lost:
-            raise ClientDisconnected("response: the client is gone")
 
     def finish(self, exchange: Exchange, parts: tuple[bytes | memoryview, ...]) -> None:
         """Write the end of `exchange`'s response, and go on to the next request."""
@@ -507,33 +440,6 @@ class Connection(asyncio.BufferedProtocol):
             self._counted = False
             self._edge.in_flight.leave()
 
-    # -- writing -------------------------------------------------------------------------------------------
-
-    def _flush(self) -> None:
-        out = self._out
-        if out and not self.lost and not self._hung_up:
-            if len(out) == 1:
-                self.transport.write(out[0])
-            elif sum(map(len, out)) <= _JOIN_BYTES:
-                self.transport.write(b"".join(out))
-            else:
-                self.transport.writelines(out)
-        if out:
-            self._out = []
-        if self._phase is _LINGER and not self.lost:
-            self._hang_up()
-
-    def _hang_up(self) -> None:
-        """Close without losing the last response: closing while the client still sends would reset it."""
-        if self._hung_up:
-            return
-        self._hung_up = True
-        if self._eof:
-            self.transport.close()
-            return
-        self._resume_reading()
-        self.transport.write_eof()
-
     def _go_on(self) -> None:
         """After a response, or when the client reads again: look at what was kept."""
         if self._pending and self._phase is not _WAIT and not self.blocked:
@@ -544,15 +450,6 @@ class Connection(asyncio.BufferedProtocol):
             self.transport.close()
         else:
             self.transport.resume_reading()
-
-    def _resume_reading(self) -> None:
-        if not self._eof and not self.lost:
-            self.transport.resume_reading()
-
-    def _wake_writers(self) -> None:
-        if self._drained is not None:
-            drained, self._drained = self._drained, None
-            drained.set_result(None)
 
 
 def _too_large(max_body: int) -> RequestError:

@@ -41,7 +41,7 @@ class Bare(asyncio.BufferedProtocol):
 
 async def serve(port: int) -> None:
     loop = asyncio.get_running_loop()
-    server: asyncio.AbstractServer = await loop.create_server(Bare, "127.0.0.1", port)  # type: ignore[arg-type]
+    server: asyncio.AbstractServer = await loop.create_server(Bare, "127.0.0.1", port)
     await server.serve_forever()
 
 

@@ -5,7 +5,7 @@ import contextlib
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import uvloop
@@ -129,10 +129,10 @@ class Client:
 @contextlib.asynccontextmanager
 async def serving(
     what: Submit | Endpoint = echo, *, in_flight: int = 256, accept: bool = True, **limits: Any
-) -> AsyncIterator[Served]:
+) -> AsyncGenerator[Served]:
     """Serve an endpoint, or a function behind an `EventEndpoint`; `limits` by name, in seconds and bytes."""
     metrics = Metrics(["http"])
-    endpoint: Endpoint = what if hasattr(what, "handle") else EventEndpoint(FakeIntake(what), TRIGGER, metrics)  # type: ignore[assignment, arg-type]
+    endpoint: Endpoint = what if hasattr(what, "handle") else EventEndpoint(FakeIntake(what), TRIGGER, metrics)  # type: ignore[assignment]
     sized = {name: _limit(name, value) for name, value in limits.items()}
     served = Served(endpoint, Limits(**sized), in_flight, metrics)
     if accept:

@@ -1,7 +1,7 @@
 """ASGI apps over real connections, and their lifespan."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -266,7 +266,7 @@ async def test_app_that_closes_the_connection() -> None:
 
 
 @asynccontextmanager
-async def starlette_served(done: list[str]) -> AsyncIterator[tuple[Served, Client]]:
+async def starlette_served(done: list[str]) -> AsyncGenerator[tuple[Served, Client]]:
     async def numbers() -> AsyncIterator[str]:
         for number in range(3):
             yield f"{number};"
@@ -279,7 +279,7 @@ async def starlette_served(done: list[str]) -> AsyncIterator[tuple[Served, Clien
         return StreamingResponse(numbers())
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, str]]:
+    async def lifespan(app: Starlette) -> AsyncGenerator[dict[str, str]]:
         done.append("started")
         yield {"name": "kept"}
         done.append("stopped")

@@ -195,6 +195,47 @@ async def test_out_of_descriptors(caplog: pytest.LogCaptureFixture) -> None:
         await client.close()
 
 
+async def test_stop_while_waiting_for_room_or_descriptors() -> None:
+    class Exhausted(socket.socket):
+        def accept(self) -> tuple[socket.socket, object]:
+            raise OSError(errno.EMFILE, "too many open files")
+
+    async with serving(in_flight=1) as full, serving(accept=False) as exhausted:
+        full.in_flight.enter()
+        client = await full.connect()
+        await until(lambda: full.listener._waits_for_room)
+        full.listener.stop_accepting()
+        full.in_flight.leave()
+        assert not full.listener._accepting
+        exhausted.listener._sock = Exhausted(fileno=exhausted.socket.dup().detach())
+        exhausted.listener.start()
+        other = await exhausted.connect()
+        await until(lambda: exhausted.listener._retry is not None)
+        exhausted.listener.stop_accepting()
+        assert exhausted.listener._retry is None
+        await client.close()
+        await other.close()
+
+
+async def test_abort_while_a_connection_is_being_opened() -> None:
+    async with serving() as served:
+        ours, theirs = socket.socketpair()
+        served.listener.adopt(ours)
+        served.listener.abort()
+        await until(lambda: served.listener.connections == 0)
+        theirs.close()
+
+
+async def test_unix_sockets_are_connections_too() -> None:
+    async with serving() as served:
+        ours, theirs = socket.socketpair()
+        served.listener.adopt(ours)
+        client = Client(*await asyncio.open_unix_connection(sock=theirs))
+        client.send(GET)
+        assert (await client.response())[2] == b"GET /a "
+        await client.close()
+
+
 async def test_hand_over_without_descriptors_closes(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
