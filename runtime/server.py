@@ -68,7 +68,7 @@ class Server:
         self._project = project
         self._environ = environ
         self._device = CpuDevice()
-        self._triggers = {t.name: Trigger(t.name, kind_of(t), self._device) for t in spec.triggers}
+        self._triggers = {t.name: Trigger(t.name, kind_of(t), self._device, spec.batching.row) for t in spec.triggers}
         self._metrics = Metrics(self._triggers)
         self._in_flight = InFlight(spec.concurrency.in_flight)
         self._link = PlatformLink(environ, self)

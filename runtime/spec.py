@@ -9,24 +9,67 @@ from typing import Any, Literal
 
 import msgspec
 
+from headrace.triggers.arrays import Row
 from headrace.triggers.errors import SpecError
 from headrace.triggers.http.spec import HttpTrigger
 from headrace.triggers.spec import SinkSpec, TriggerSpec, parse_sink, parse_triggers
 from headrace.triggers.units import Bytes, Seconds, convert
 
 
-class Batching(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """How events are joined for a batch handler.
+class QueuePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Which events may wait for a batch, and for how long.
 
     Attributes:
-        max_batch_size: At most this many events in a batch.
+        max_queue_size: Events that may wait in one priority level of one trigger; beyond: 503 or redelivery.
+            0: any number.
+        default_timeout: How long an event may wait; 0: any time.
+        timeout_action: What becomes of one that waited longer: `reject` (504 or redelivery), or `delay`: it
+            is handled when none of its level is left that did not.
+        allow_timeout_override: An event's header `timeout` (CloudEvents extension `timeout`), in milliseconds,
+            shortens its own time; it never lengthens it.
+    """
+
+    max_queue_size: int = 0
+    default_timeout: Seconds = Seconds(0)
+    timeout_action: Literal["reject", "delay"] = "reject"
+    allow_timeout_override: bool = False
+
+
+class Adaptive(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Batches as large as a latency allows, learned from how long batches take.
+
+    Attributes:
+        target_latency: From an event's receipt to its result.
+    """
+
+    target_latency: Seconds
+
+
+class Batching(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """How events are joined for a batch handler. Sizes count rows where `row` is declared, else events.
+
+    Attributes:
+        max_batch_size: At most this many in a batch; an event of more rows is refused.
         preferred_batch_size: Sizes worth waiting for; empty: `max_batch_size` alone.
         max_queue_delay: How long the oldest event may wait for a preferred size; 0: never.
+        adaptive: Sizes and delay are learned instead.
+        row: What one row of an event's data is; an event that is no whole number of rows is refused.
+        priority_levels: An event's header `priority` (CloudEvents extension `priority`) says its level: 1, the
+            highest, to this. A level waits as long as a higher one has events. 0: no levels.
+        default_priority_level: Level of events without one, or with one that is none; the lowest unless given.
+        default_queue_policy: For levels without a policy of their own.
+        priority_queue_policy: By level.
     """
 
     max_batch_size: int = 64
     preferred_batch_size: tuple[int, ...] = ()
     max_queue_delay: Seconds = Seconds(0)
+    adaptive: Adaptive | None = None
+    row: Row | None = None
+    priority_levels: int = 0
+    default_priority_level: int | None = None
+    default_queue_policy: QueuePolicy | None = None
+    priority_queue_policy: dict[str, QueuePolicy] = {}
 
 
 class Concurrency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -111,6 +154,7 @@ def parse(whole: Mapping[str, Any]) -> RuntimeSpec:
         limits=convert(section(whole, "limits"), Limits, "$.limits"),
     )
     _check_numbers(spec)
+    _check_batching(spec.batching)
     return spec
 
 
@@ -151,6 +195,7 @@ def _check_numbers(spec: RuntimeSpec) -> None:
     least: tuple[tuple[str, float, float], ...] = (
         ("batching.maxBatchSize", spec.batching.max_batch_size, 1),
         *((f"batching.preferredBatchSize[{i}]", n, 1) for i, n in enumerate(spec.batching.preferred_batch_size)),
+        ("batching.priorityLevels", spec.batching.priority_levels, 0),
         ("concurrency.inFlight", spec.concurrency.in_flight, 1),
         ("concurrency.threads", 1 if spec.concurrency.threads == "auto" else spec.concurrency.threads, 1),
         ("limits.maxHeader", spec.limits.max_header, 1024),
@@ -162,9 +207,45 @@ def _check_numbers(spec: RuntimeSpec) -> None:
     for path, value, minimum in least:
         if value < minimum:
             raise SpecError(f"expected >= {minimum:g}, got {value:g} - at `$.{path}`")
-    for index, preferred in enumerate(spec.batching.preferred_batch_size):
-        if preferred > spec.batching.max_batch_size:
+
+
+def _check_batching(batching: Batching) -> None:
+    levels, default = batching.priority_levels, batching.default_priority_level
+    for index, preferred in enumerate(batching.preferred_batch_size):
+        if preferred > batching.max_batch_size:
             raise SpecError(
-                f"expected at most `maxBatchSize` ({spec.batching.max_batch_size}), got {preferred} "
+                f"expected at most `maxBatchSize` ({batching.max_batch_size}), got {preferred} "
                 f"- at `$.batching.preferredBatchSize[{index}]`"
             )
+    if default is not None and not 1 <= default <= levels:
+        raise SpecError(
+            f"expected a level from 1 to `priorityLevels` ({levels}), got {default} "
+            "- at `$.batching.defaultPriorityLevel`"
+        )
+    for level, policy in batching.priority_queue_policy.items():
+        at = f"$.batching.priorityQueuePolicy.{level}"
+        if not (level.isdecimal() and 1 <= int(level) <= levels):
+            raise SpecError(f"expected a level from 1 to `priorityLevels` ({levels}), got `{level}` - at `{at}`")
+        _check_policy(policy, at)
+    _check_policy(batching.default_queue_policy or QueuePolicy(), "$.batching.defaultQueuePolicy")
+    for index, size in enumerate(batching.row.shape if batching.row else ()):
+        if size < 1:
+            raise SpecError(f"expected >= 1, got {size} - at `$.batching.row.shape[{index}]`")
+    if batching.adaptive is not None:
+        _check_adaptive(batching, batching.adaptive)
+
+
+def _check_policy(policy: QueuePolicy, at: str) -> None:
+    if policy.max_queue_size < 0:
+        raise SpecError(f"expected >= 0, got {policy.max_queue_size} - at `{at}.maxQueueSize`")
+
+
+def _check_adaptive(batching: Batching, adaptive: Adaptive) -> None:
+    if adaptive.target_latency < 0.001:
+        raise SpecError(f"expected >= 1ms, got {adaptive.target_latency:g}s - at `$.batching.adaptive.targetLatency`")
+    for key, given in (
+        ("preferredBatchSize", batching.preferred_batch_size),
+        ("maxQueueDelay", batching.max_queue_delay),
+    ):
+        if given:
+            raise SpecError(f"expected nothing beside `adaptive`, which learns it - at `$.batching.{key}`")

@@ -6,13 +6,41 @@ have their own way (`protocols.Device`); this is the plain one.
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from .errors import ShapeError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+_ITEM_BYTES = {
+    "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "int32": 4, "uint32": 4, "float32": 4,
+    "int64": 8, "uint64": 8, "float64": 8, "complex64": 8, "complex128": 16,
+}  # fmt: skip
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What one row of an event's data is: declared, it lets an event hold several.
+
+    Attributes:
+        dtype: Type of its items, little-endian.
+        shape: Its dimensions, in C order; empty: one number.
+    """
+
+    dtype: Literal[
+        "bool", "int8", "uint8", "int16", "uint16", "float16", "int32", "uint32", "float32",
+        "int64", "uint64", "float64", "complex64", "complex128",
+    ]  # fmt: skip
+    shape: tuple[int, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of one row."""
+        return prod(self.shape) * _ITEM_BYTES[self.dtype]
 
 
 def view(data: memoryview, dtype: str, shape: Sequence[int]) -> "NDArray[Any]":
@@ -28,7 +56,7 @@ def view(data: memoryview, dtype: str, shape: Sequence[int]) -> "NDArray[Any]":
     """
     import numpy as np
 
-    kind = _dtype(dtype)
+    kind = dtype_of(dtype)
     known = prod(size for size in shape if size >= 0)
     count, rest = divmod(data.nbytes, kind.itemsize)
     open_ended = any(size < 0 for size in shape)
@@ -50,14 +78,7 @@ def stack(rows: Sequence[memoryview], dtype: str, shape: Sequence[int]) -> "NDAr
     """
     import numpy as np
 
-    kind = _dtype(dtype)
-    row_bytes = prod(shape) * kind.itemsize
-    for index, row in enumerate(rows):
-        if row_bytes == 0 or row.nbytes % row_bytes:
-            raise ShapeError(
-                f"tensor {dtype} {tuple(shape)}: expected a multiple of {row_bytes} bytes, "
-                f"got {row.nbytes} - at event {index} of the batch"
-            )
+    kind = fitting(rows, dtype, shape)
     out = np.empty(sum(row.nbytes for row in rows), dtype=np.uint8)
     place = out.data
     at = 0
@@ -67,7 +88,29 @@ def stack(rows: Sequence[memoryview], dtype: str, shape: Sequence[int]) -> "NDAr
     return out.view(kind).reshape((-1, *shape))
 
 
-def _dtype(name: str) -> "np.dtype[Any]":
+def fitting(rows: Sequence[memoryview], dtype: str, shape: Sequence[int]) -> "np.dtype[Any]":
+    """The dtype, if each of `rows` is a whole number of rows of `shape`.
+
+    Raises:
+        ShapeError: One is not, or there is no such dtype.
+    """
+    kind = dtype_of(dtype)
+    row_bytes = prod(shape) * kind.itemsize
+    for index, row in enumerate(rows):
+        if row_bytes <= 0 or row.nbytes % row_bytes:
+            raise ShapeError(
+                f"tensor {dtype} {tuple(shape)}: expected a multiple of {row_bytes} bytes, "
+                f"got {row.nbytes} - at event {index} of the batch"
+            )
+    return kind
+
+
+def dtype_of(name: str) -> "np.dtype[Any]":
+    """NumPy's dtype; multi-byte types are little-endian unless the name says otherwise.
+
+    Raises:
+        ShapeError: There is none of that name.
+    """
     import numpy as np
 
     try:

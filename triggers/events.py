@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import msgspec
 
-from .arrays import stack, view
+from .arrays import Row, stack, view
+from .errors import ShapeError
 from .headers import Headers
 
 if TYPE_CHECKING:
@@ -37,14 +38,16 @@ class Trigger:
         name: Its name in func.yaml.
         kind: `http`, `nats`, ...
         device: Where its events' tensors are made; None is NumPy in this process.
+        row: What func.yaml declares a row of its events to be (`batching.row`), if it does.
     """
 
-    __slots__ = ("device", "kind", "name")
+    __slots__ = ("device", "kind", "name", "row")
 
-    def __init__(self, name: str, kind: str, device: "Device | None" = None) -> None:
+    def __init__(self, name: str, kind: str, device: "Device | None" = None, row: Row | None = None) -> None:
         self.name = name
         self.kind = kind
         self.device = device
+        self.row = row
 
     def __repr__(self) -> str:
         return f"Trigger(name={self.name!r}, kind={self.kind!r})"
@@ -205,12 +208,29 @@ class Batch(Sequence[Event]):
         """Each event's data, in order."""
         return [event.data for event in self.events]
 
-    def tensor(self, dtype: str, shape: Sequence[int]) -> Any:
+    @property
+    def rows(self) -> int:
+        """Rows of all events together; without a declared row, each event is one."""
+        row = self.trigger.row
+        if row is None:
+            return len(self.events)
+        return sum(event.data.nbytes for event in self.events) // row.size_bytes
+
+    def tensor(self, dtype: str | None = None, shape: Sequence[int] | None = None) -> Any:
         """All events' data as one array (rows, *shape); an event may hold several rows.
 
+        Args:
+            dtype: Of the items; the declared row's (`batching.row`) unless given.
+            shape: Of one row; the declared row's unless given.
+
         Raises:
-            ShapeError: An event's data is not a whole number of rows.
+            ShapeError: An event's data is not a whole number of rows; or no row is declared, and none is given.
         """
+        if dtype is None or shape is None:
+            row = self.trigger.row
+            if row is None:
+                raise ShapeError("tensor: expected a dtype and a shape, or `batching.row` in func.yaml, got neither")
+            dtype, shape = dtype or row.dtype, row.shape if shape is None else shape
         device = self.trigger.device
         make = stack if device is None else device.stack
         return make(self.values, dtype, shape)
