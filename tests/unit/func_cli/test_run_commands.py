@@ -1,5 +1,6 @@
 import json
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner, Result
 from support.local_runs import LocalRun
 
 from headrace.func_cli.group import func
+from headrace.func_cli.runs import Claim, Registry, RunState
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +28,29 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def call(*arguments: str) -> Result:
     return CliRunner().invoke(func, arguments)
+
+
+@pytest.fixture
+def silent(project: Path) -> Iterator[Claim]:
+    """A run that has no control socket: one that is just beginning, or is stuck."""
+    claim = Registry.of().claim("detect")
+    claim.write(RunState(name="detect", project=str(project), pid=4242, started_s=0.0))
+    yield claim
+    claim.release()
+
+
+def test_a_run_that_does_not_answer_is_listed_as_starting(silent: Claim) -> None:
+    assert json.loads(call("list", "-o", "json").stdout)[0]["state"] == "starting"
+
+
+def test_a_run_that_does_not_answer_cannot_be_described(silent: Claim) -> None:
+    result = call("describe")
+    assert (result.exit_code, "`detect` is still starting (process 4242)" in result.stderr) == (1, True)
+
+
+def test_a_run_that_does_not_answer_is_not_deleted(silent: Claim) -> None:
+    result = call("delete")
+    assert (result.exit_code, "Try: kill 4242" in result.stderr) == (1, True)
 
 
 READY = {
