@@ -243,7 +243,15 @@ class Connection:
         self._last_error = exc
         if self._refused is not None and not self._refused.done() and "authorization" in str(exc).lower():
             self._refused.set_result("the credentials were refused")
-        logger.debug("nats client error server=%s error=%s", self.place, _text(exc))
+        if not self.client.is_connected and self.client._transport is not None:
+            # nats-py 2.16 drops it unclosed when the handshake after it fails
+            self.client._transport.close()  # type: ignore[no-untyped-call]
+        if not isinstance(exc, errors.Error | OSError | TimeoutError):
+            logger.error("receiving failed server=%s", self.place, exc_info=exc)
+        elif "permissions violation" in str(exc).lower() or isinstance(exc, errors.SlowConsumerError):
+            logger.warning("broker refuses server=%s error=%s", self.place, _text(exc))
+        else:
+            logger.debug("nats client error server=%s error=%s", self.place, _text(exc))
 
     async def _on_disconnected(self) -> None:
         if not self._closing:
@@ -328,4 +336,6 @@ def _mask(url: str) -> str:
 
 def _text(exc: BaseException) -> str:
     said = str(exc).removeprefix("nats: ").strip()
+    if isinstance(exc, TimeoutError) and said in ("", "timeout"):
+        return "no answer"
     return said[:1].lower() + said[1:] if said else type(exc).__name__

@@ -31,6 +31,8 @@ EXPIRES_S = 30.0
 """A standing pull request is renewed this often; scaling.md §4.3, and nats.go's default for `Messages`."""
 _ANSWER_MARGIN_S = 3.0
 """The server's 408 comes at `EXPIRES_S`; a request that says nothing for this much longer is lost."""
+_MEND_MAX_S = 5.0
+"""Between looks at a consumer or stream that is gone: somebody has to make it again."""
 LINGER_S = 1.0
 """A runtime with room fetches again at once; one that has not for this long must not hold events."""
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 30.0
@@ -80,7 +82,7 @@ class JetStreamSource:
 
     async def fetch(self, limit: int) -> Sequence[Event]:
         """Wait for events: at least one, at most `limit`; returns what is there as soon as one is."""
-        delays = backoff(RETRY_MIN_S, RETRY_MAX_S)
+        delays = backoff(0.05, _MEND_MAX_S)
         try:
             while not self._buffer:
                 if self._broken and not await self._mend():
@@ -88,11 +90,12 @@ class JetStreamSource:
                     continue
                 await self._pull(limit)
                 await self._arrival()
+            await self._pull(limit - min(limit, len(self._buffer)))
         except asyncio.CancelledError:
             self._withdraw_soon()
             raise
+        # taken last: a cancel cannot come between here and the caller
         taken = [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
-        await self._pull(limit - len(taken))
         self._watch_linger()
         return taken
 
@@ -185,20 +188,22 @@ class JetStreamSource:
     # -- outages -------------------------------------------------------------------------------------------
 
     def _on_change(self, connected: bool) -> None:
-        self._credit = 0  # the server forgot our requests with the connection
+        # the server forgot our requests with the connection, and why it refused one
+        self._credit = 0
+        self._broken = ""
         if connected:
             self._wake()
 
     async def _mend(self) -> bool:
         """See to the consumer after the server refused a pull; False where that has to wait."""
-        if not self._connection.connected:
-            return False
+        answer = self._broken
         try:
             await self._ensure()
         except TriggerError as exc:
-            logger.warning("pull refused trigger=%s answer=%s error=%s", self._spec.name, self._broken, exc)
+            if self._connection.connected:  # the connection says itself when it is lost
+                logger.warning("pull refused trigger=%s answer=%s error=%s", self._spec.name, answer, exc)
             return False
-        logger.info("pulling again trigger=%s after=%s", self._spec.name, self._broken)
+        logger.info("pulling again trigger=%s after=%s", self._spec.name, answer)
         self._broken = ""
         return True
 

@@ -107,3 +107,23 @@ def test_a_missing_executable_says_what_installs_it(tmp_path: Path, monkeypatch:
         server.find_executable()
     (tmp_path / "nats-server").touch(0o755)
     assert server.find_executable() == tmp_path / "nats-server"
+
+
+async def test_a_server_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "STOP_TIMEOUT_S", 0.05)
+    broker = EmbeddedBroker(tmp_path)
+    await broker.start()
+    assert broker.pid is not None
+    os.kill(broker.pid, signal.SIGSTOP)
+    await broker.stop()
+    assert broker.pid is None
+
+
+async def test_a_server_that_never_becomes_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "START_TIMEOUT_S", 0.05)
+    silent = tmp_path / "nats-server"
+    silent.write_text("#!/bin/sh\necho '[1] [WRN] slow disk' >&2\nexec sleep 60\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(server, "find_executable", lambda: silent)
+    with pytest.raises(BrokerUnavailable, match=r"nats-server: expected it to be ready within 0\.05 s - at"):
+        await EmbeddedBroker(tmp_path / "files").start()
