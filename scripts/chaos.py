@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ async def handle(event):
 
 
 @contextmanager
-def running(work: Path, yaml: str, function: str, **environ: str) -> Iterator[tuple[RunState, Path]]:
+def running(work: Path, yaml: str, function: str, **environ: str) -> Generator[tuple[RunState, Path]]:
     """`func run` of a function; gives what it says of itself and its folder."""
     project = work / yaml.split("name: ")[1].split("\n")[0]
     (project / "function").mkdir(parents=True)

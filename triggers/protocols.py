@@ -61,7 +61,7 @@ A generator's result comes as an `AsyncIterator`; whoever settles iterates it to
 class Intake(Protocol):
     """Where every trigger hands its events to: batching and invoking lie behind it."""
 
-    def submit(self, event: Event, settle: Settle) -> None:
+    def submit(self, event: Event, settle: Settle, /) -> None:
         """Take `event`; `settle(event, result)` follows exactly once, perhaps before this returns."""
         ...
 

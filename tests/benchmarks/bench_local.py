@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def first_answer(project: Path) -> float:
 
 
 @contextmanager
-def running(project: Path, state: Path, *arguments: str) -> Iterator[tuple[RunState, Path]]:
+def running(project: Path, state: Path, *arguments: str) -> Generator[tuple[RunState, Path]]:
     """`func run` in the background; gives what it says of itself and its folder."""
     environ = {**os.environ, "XDG_STATE_HOME": str(state)}
     command = [str(FUNC), "run", str(project), "--address", "127.0.0.1:0", *arguments]
