@@ -10,8 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, cast
 
-from headrace.runtime.errors import HandlerLoadError
-
+from ..errors import HandlerLoadError
 from .bodies import BodyStream
 from .errors import ClientDisconnected
 from .responses import header_lines

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from headrace.runtime.inflight import InFlight
-from headrace.runtime.metrics import Metrics
-from headrace.runtime.spec import Limits
 from headrace.triggers.protocols import Buffers
 
+from ..inflight import InFlight
+from ..metrics import Metrics
+from ..spec import Limits
 from .exchange import Endpoint
 from .heads import RecentHeads
 from .probes import Probes

@@ -11,14 +11,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from headrace.runtime.errors import ResultError
-from headrace.runtime.metrics import Metrics
-from headrace.runtime.results import OCTETS, encode, encode_response
 from headrace.triggers.events import Attributes, Event, Trigger
 from headrace.triggers.headers import Headers
 from headrace.triggers.outcomes import Ack, Reject, Response, Retry
 from headrace.triggers.protocols import Failure, Intake
 
+from ..errors import ResultError
+from ..metrics import Metrics
+from ..results import OCTETS, encode, encode_response
 from .errors import ClientDisconnected, RequestError
 from .responses import header_lines
 

@@ -11,11 +11,11 @@ import os
 import socket
 from collections.abc import Callable
 
-from headrace.runtime.inflight import InFlight
-from headrace.runtime.metrics import Metrics
-from headrace.runtime.spec import Limits
 from headrace.triggers.protocols import Buffers
 
+from ..inflight import InFlight
+from ..metrics import Metrics
+from ..spec import Limits
 from .edge import Edge
 from .exchange import Endpoint
 from .probes import Probes
