@@ -5,11 +5,16 @@ HeadraceError (triggers/errors.py)
 │   ├── HandlerTimeout     it took longer than `limits.handlerTimeout`
 │   ├── ResultError        its result is of a type or number that cannot be settled
 │   └── DeviceOutOfMemory  its batch did not fit into the device's memory
+├── QueueError             an event never reached the handler (retriable)
+│   ├── QueueFull          its queue is at `maxQueueSize`
+│   └── QueueTimeout       it waited longer than its queue's policy allows
 └── UsageError
     ├── DeviceMissing      there is no such device here, or its library is missing
     ├── HandlerLoadError   it cannot be imported, or `start` failed
     └── HandlerShapeError  its signature fits none of the shapes
 """
+
+from typing import ClassVar
 
 from headrace.triggers.errors import HeadraceError, UsageError
 
@@ -32,6 +37,20 @@ class DeviceOutOfMemory(HandlerError):
 
 class DeviceMissing(UsageError):
     """The function asks for a device that this process cannot have."""
+
+
+class QueueError(HeadraceError):
+    """An event never reached the handler."""
+
+    retriable: ClassVar[bool] = True
+
+
+class QueueFull(QueueError):
+    """Its queue is at `maxQueueSize`."""
+
+
+class QueueTimeout(QueueError):
+    """It waited longer than its queue's policy allows."""
 
 
 class HandlerLoadError(UsageError):

@@ -1,18 +1,18 @@
 """Calls the handler: on the loop or in a thread, within its timeout, and hands the result to whoever settles.
 
-`EventInvoker` is the `Intake` of per-event handlers; `BatchInvoker` is what `batching` gives its batches to.
-What does not belong here: waiting for more events, and what becomes of a result.
+`EventInvoker` is the `Intake` of per-event handlers. What does not belong here: batches (`batching`), and what
+becomes of a result.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from types import CoroutineType, GeneratorType
 from typing import Any
 
-from headrace.triggers.events import Batch, Event
-from headrace.triggers.outcomes import Ack, Reject, Response, Retry
+from headrace.triggers.events import Event
+from headrace.triggers.outcomes import Response
 from headrace.triggers.protocols import Failure, Settle
 
 from .eager import EagerRunner
@@ -91,77 +91,6 @@ class EventInvoker:
 
     def _result(self, result: Any) -> Any:
         return streamed(result, self._threads, self._timeout_s)
-
-
-BatchDone = Callable[[Sequence[object]], None]
-"""Called once with one result (or `Failure`) per event, in order."""
-
-
-class BatchInvoker:
-    """One call per batch.
-
-    Args: as `EventInvoker`; the handler is of shape BATCH.
-    """
-
-    def __init__(
-        self, handler: Handler, runner: EagerRunner, threads: HandlerThreads, timeout_s: float, metrics: Metrics
-    ) -> None:
-        self._handler = handler
-        self._runner = runner
-        self._threads = threads
-        self._timeout_s = timeout_s
-        self._metrics = metrics
-
-    def invoke(self, batch: Batch, done: BatchDone) -> None:
-        """Run `batch`; `done` follows on the loop."""
-        self._metrics.batch_size.observe(len(batch))
-        started = time.monotonic()
-
-        def finished(result: Any, error: BaseException | None) -> None:
-            self._metrics.triggers[batch.trigger.name].duration.observe(time.monotonic() - started)
-            if error is None:
-                try:
-                    done(self._results(result, len(batch)))
-                    return
-                except ResultError as exc:
-                    error = exc
-            # A batch that raises fails whole: one cause, told once.
-            done([failure(error, self._timeout_s, batch.events[0])] * len(batch))
-
-        if self._handler.is_async:
-            self._runner.run(self._within(batch), finished)
-        else:
-            self._threads.submit(self._call_within, (batch,), finished)
-
-    async def _within(self, batch: Batch) -> Any:
-        token = current.set(batch.events[0])
-        try:
-            result = self._handler.call(batch)
-            return await result if hasattr(result, "__await__") else result
-        finally:
-            current.reset(token)
-
-    def _call_within(self, batch: Batch) -> Any:
-        current.set(batch.events[0])
-        try:
-            return self._handler.call(batch)
-        finally:
-            current.set(None)
-
-    def _results(self, result: Any, count: int) -> Sequence[object]:
-        """One result per event.
-
-        Raises:
-            ResultError: Another number, or no sequence at all.
-        """
-        if result is None or isinstance(result, Ack | Retry | Reject):
-            return [result] * count  # said of the batch, meant for each
-        if isinstance(result, str | bytes | bytearray | memoryview | dict | Response) or not hasattr(result, "__len__"):
-            kind = type(result).__name__
-            raise ResultError(f"batch handler: expected a sequence of {count} results, got `{kind}`")
-        if len(result) != count:
-            raise ResultError(f"batch handler: expected {count} results, got {len(result)}")
-        return [streamed(item, self._threads, self._timeout_s) for item in result]
 
 
 def failure(error: BaseException, timeout_s: float, event: Event) -> Failure:

@@ -52,7 +52,7 @@ class TriggerMetrics:
         received: Events taken off the wire, redeliveries included.
         ok: Settled with a result or `Ack`.
         errors: Settled with a failure, by fault: `handler`, `timeout`, `rejected`, `retry`, `sink`, `client`,
-            `shutdown`.
+            `shutdown`, `overload` (a full queue), `queue_timeout`.
         retried: Handed back to be delivered again.
         duration: Seconds from invocation to result.
         queue_delay: Seconds from receipt to invocation.
@@ -83,6 +83,8 @@ class Metrics:
     def __init__(self, triggers: Iterable[str]) -> None:
         self.triggers: dict[str, TriggerMetrics] = {name: TriggerMetrics() for name in triggers}
         self.batch_size = Histogram(SIZE_BOUNDS)
+        self.batch_bisections = 0
+        self.out_of_memory = 0
         self.http_responses: dict[int, int] = {}
         self.http_refused: dict[str, int] = {}
         self.abandoned_threads = 0
@@ -132,6 +134,12 @@ class Metrics:
         size = core.HistogramMetricFamily("headrace_batch_size", "Events in a batch")
         size.add_metric([], self.batch_size.cumulative(), self.batch_size.total)
         yield size
+        yield core.CounterMetricFamily(
+            "headrace_batch_bisections", "Batches halved and run again: the handler raised", self.batch_bisections
+        )
+        yield core.CounterMetricFamily(
+            "headrace_batch_out_of_memory", "Batches that the device had no memory for", self.out_of_memory
+        )
         yield from self._collect_http()
         yield core.CounterMetricFamily(
             "headrace_abandoned_threads",

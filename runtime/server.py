@@ -13,16 +13,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headrace.triggers.kinds import make_sink
-
 from headrace.triggers import wire
 from headrace.triggers.errors import HeadraceError
 from headrace.triggers.events import Trigger
 from headrace.triggers.http.spec import HttpTrigger
+from headrace.triggers.kinds import make_sink
 from headrace.triggers.references import References
 from headrace.triggers.spec import kind_of
 
-from .batching import Batcher
+from .batching import Batcher, make_batcher
 from .buffers import FreshBuffers
 from .context import Context
 from .device.cpu import CpuDevice
@@ -35,7 +34,7 @@ from .http.listener import HttpListener
 from .http.probes import Probes
 from .http.unserved import UnservedEndpoint
 from .inflight import InFlight
-from .invoker import BatchInvoker, EventInvoker
+from .invoker import EventInvoker
 from .link import PlatformLink
 from .listening import listening_socket
 from .loading import load
@@ -222,9 +221,17 @@ class Server:
         if not handler.is_async:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
         if handler.shape is Shape.BATCH:
-            invoker = BatchInvoker(handler, self._runner, self._threads, timeout_s, self._metrics)
             workers = 1 if handler.is_async and threads == "auto" else size
-            self._intake = Batcher(invoker.invoke, self._spec.batching, workers, self._metrics, loop)
+            self._intake = make_batcher(
+                handler,
+                self._spec.batching,
+                workers=workers,
+                runner=self._runner,
+                threads=self._threads,
+                timeout_s=timeout_s,
+                metrics=self._metrics,
+                loop=loop,
+            )
         else:
             self._intake = EventInvoker(handler, self._runner, self._threads, timeout_s, self._metrics)
         self._metrics.gauge("in_flight", "Events received and not settled", lambda: self._in_flight.count)

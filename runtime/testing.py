@@ -21,10 +21,11 @@ import msgspec
 from headrace.triggers.errors import UsageError
 from headrace.triggers.events import Attributes, Batch, Event, Trigger
 from headrace.triggers.headers import Headers
-from headrace.triggers.outcomes import Ack, Reject, Response, Retry
+from headrace.triggers.outcomes import Response
 from headrace.triggers.protocols import Device, Sink
 
 from . import loading
+from .batching.outputs import one_per_event
 from .context import Context
 from .device.cpu import CpuDevice
 from .errors import ResultError
@@ -143,15 +144,9 @@ class Function:
         made = [event if isinstance(event, Event) else make_event(event) for event in events]
         if self.handler.shape is not Shape.BATCH:
             return [await self(event) for event in made]
-        result = await self._result(Batch(made))
-        if result is None or isinstance(result, Ack | Retry | Reject):
-            return [result] * len(made)
-        if isinstance(result, Data | dict | Response) or not hasattr(result, "__len__"):
-            kind = type(result).__name__
-            raise ResultError(f"batch handler: expected a sequence of {len(made)} results, got `{kind}`")
-        if len(result) != len(made):
-            raise ResultError(f"batch handler: expected {len(made)} results, got {len(result)}")
-        return [await _collected(item) for item in result]
+        batch = Batch(made)
+        result = await self._result(batch)
+        return [await _collected(item) for item in one_per_event(result, batch)]
 
     async def http(
         self,

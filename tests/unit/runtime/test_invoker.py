@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from headrace.runtime.batching import BatchInvoker
 from headrace.runtime.eager import EagerRunner
 from headrace.runtime.errors import HandlerTimeout, ResultError
 from headrace.runtime.handlers import Handler, Shape
-from headrace.runtime.invoker import BatchInvoker, EventInvoker
+from headrace.runtime.invoker import EventInvoker
 from headrace.runtime.logs import current
 from headrace.runtime.metrics import Metrics
 from headrace.runtime.threads import HandlerThreads
