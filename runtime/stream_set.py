@@ -9,11 +9,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
-from headrace.triggers.kinds import make_source
-
 from headrace.triggers.errors import TriggerError
 from headrace.triggers.events import Trigger
 from headrace.triggers.http.spec import HttpTrigger
+from headrace.triggers.kinds import make_source
 from headrace.triggers.protocols import Buffers, Device, Intake, Sink
 from headrace.triggers.references import References
 from headrace.triggers.spec import TriggerSpec

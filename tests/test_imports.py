@@ -13,7 +13,10 @@ FORBIDDEN_STDLIB = {"http.client", "http.server", "urllib.request", "multiproces
 
 def imported(statement: str) -> set[str]:
     """All modules that a fresh interpreter has after `statement`, beyond those that it starts with."""
-    code = f"import sys; before = set(sys.modules); {statement}; import json; print(json.dumps(sorted(set(sys.modules) - before)))"
+    code = (
+        f"import sys; before = set(sys.modules); {statement}; after = set(sys.modules); "
+        "import json; print(json.dumps(sorted(after - before)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.splitlines()[-1]))
 
