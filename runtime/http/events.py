@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # What the client is told of a failure: never the exception's text
-_FAULTS = {"timeout": (504, "the function took too long"), "shutdown": (503, "the function is shutting down")}
-_FAILED = (500, "the function failed")
+_FAULTS = {
+    "timeout": (504, "the function took too long", b""),
+    "shutdown": (503, "the function is shutting down", b""),
+    "overload": (503, "too many requests are waiting", b"retry-after: 1\r\n"),
+    "queue_timeout": (504, "the request waited too long for its turn", b""),
+}
+_FAILED = (500, "the function failed", b"")
 
 
 class HttpEvent(Event):
