@@ -76,6 +76,7 @@ class Server:
         self._unready = "it is starting"
         self._buffers = FreshBuffers()
         self._listener: HttpListener | None = None
+        self._apps: AsgiEndpoint | None = None
         self._handler: Handler
         self._threads: HandlerThreads
         self._runner: EagerRunner
@@ -152,6 +153,8 @@ class Server:
                 if self._listener is not None:
                     waits.append(self._listener.drain(hand_over))
                 await asyncio.gather(*waits)
+                if self._apps is not None:  # what they do after their responses
+                    await self._apps.aclose()
         except TimeoutError:
             logger.warning("drain timed out in_flight=%s", self._in_flight.count)
 
@@ -258,7 +261,8 @@ class Server:
         if trigger is None:
             return UnservedEndpoint(self._spec.name)
         if self._handler.shape is Shape.ASGI:
-            return AsgiEndpoint(self._handler.call)
+            self._apps = AsgiEndpoint(self._handler.call)
+            return self._apps
         return EventEndpoint(self._intake, trigger, self._metrics)
 
     def _readiness(self) -> tuple[bool, str]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from headrace.triggers.errors import TriggerError
+from headrace.triggers.errors import MessageRefused, TriggerError
 from headrace.triggers.events import Event
 from headrace.triggers.outcomes import Ack, Outcome, Reject, Response, Retry
 from headrace.triggers.protocols import Failure, Intake, Message, Sink, Source
@@ -234,8 +234,10 @@ class SinkWriter:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
                 error = await self._publish([message for message, _ in batch])
-                for _, done in batch:
-                    done(error)
+                for message, done in batch:
+                    # What the broker can never take is its own fault alone: the others of the call are durable.
+                    mine = not isinstance(error, MessageRefused) or message.id in error.ids
+                    done(error if mine else None)
         finally:
             self._writing = None
 

@@ -273,7 +273,7 @@ class Control:
     def _apply(self, decision: Decision) -> None:
         before, after = self._desired, decision.replicas
         self._desired, self._reason = after, decision.reason
-        if before == 0:
+        if before == 0 and not _present(self._platform.look()):  # one that was there already is no cold start
             self._cold_starts.decided(after)
         self._platform.apply(after)
         if before == after:

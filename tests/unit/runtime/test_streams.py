@@ -8,7 +8,7 @@ import pytest
 from headrace.runtime.inflight import InFlight
 from headrace.runtime.metrics import TriggerMetrics
 from headrace.runtime.streams import StreamPump, message_of
-from headrace.triggers.errors import BrokerUnavailable
+from headrace.triggers.errors import BrokerUnavailable, MessageRefused
 from headrace.triggers.events import Attributes, Event, Trigger
 from headrace.triggers.headers import Headers
 from headrace.triggers.outcomes import Ack, Outcome, Reject, Response, Retry
@@ -68,7 +68,9 @@ class LedgerSink:
         await asyncio.sleep(0)
         if self.failing:
             raise BrokerUnavailable("broker away")
-        self.messages += messages
+        self.messages += [message for message in messages if len(message.data) <= 100]
+        if refused := tuple(message.id for message in messages if len(message.data) > 100):
+            raise MessageRefused("too large", refused)
 
     async def aclose(self) -> None: ...
 
@@ -157,6 +159,13 @@ async def test_unpublished_result_is_retried() -> None:
     await bench.run("1")
     assert bench.source.settled == [("1", Retry())]
     assert bench.metrics.errors == {"sink": 1}
+
+
+async def test_a_result_that_the_broker_refuses_fails_alone() -> None:
+    bench = Bench(lambda event: b"x" * (200 if event.id == "2" else 10))
+    await bench.run("1", "2", "3")
+    assert sorted(bench.source.settled, key=lambda pair: pair[0]) == [("1", Ack()), ("2", Retry()), ("3", Ack())]
+    assert [message.id for message in bench.sink.messages] == ["t/s/1", "t/s/3"]
 
 
 async def items(*values: object) -> AsyncIterator[object]:
