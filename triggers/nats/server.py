@@ -28,6 +28,8 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 _LOCK_TIMEOUT_S = 5.0
 """A server whose parent was killed just now needs a moment to end."""
+_REVIVE_S = (0.1, 5.0)
+"""First and longest pause between attempts to start it again."""
 _USER = "headrace"
 _LISTENING = re.compile(r"Listening for client connections on \S*:(\d+)")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -59,6 +61,7 @@ class EmbeddedBroker:
         self._port = port
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._reviving: asyncio.Task[None] | None = None
         self._lock: int | None = None
         self._stopping = False
 
@@ -70,6 +73,8 @@ class EmbeddedBroker:
     async def start(self) -> str:
         """Start it, and return its URL, credentials included, when it is ready.
 
+        If it ends unasked, it is started again at the same address; clients find it there.
+
         Raises:
             UsageError: `nats-server` is not installed, or another process uses the folder.
             BrokerUnavailable: It did not come up.
@@ -77,6 +82,7 @@ class EmbeddedBroker:
         executable = find_executable()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = await self._locked()
+        self._stopping = False
         try:
             password = self._password()
             config = self._write_config(password)
@@ -89,6 +95,10 @@ class EmbeddedBroker:
     async def stop(self) -> None:
         """End it; its streams stay."""
         self._stopping = True
+        if self._reviving is not None:
+            self._reviving.cancel()
+            await asyncio.gather(self._reviving, return_exceptions=True)
+            self._reviving = None
         if (process := self._process) is not None:
             with suppress(ProcessLookupError):
                 process.terminate()
@@ -108,7 +118,6 @@ class EmbeddedBroker:
             self._lock = None
 
     async def _spawn(self, executable: Path, config: Path) -> int:
-        self._stopping = False
         assert self._lock is not None
         self._process = await asyncio.create_subprocess_exec(
             executable,
@@ -151,7 +160,22 @@ class EmbeddedBroker:
         if not ready.done():
             ready.set_exception(BrokerUnavailable(f"nats-server: ended with {status} ({last}) - at `{self._folder}`"))
         elif not self._stopping:
-            logger.error("nats-server ended status=%s folder=%s", status, self._folder)
+            logger.error("nats-server ended, starting it again status=%s folder=%s", status, self._folder)
+            self._port = port
+            self._reviving = asyncio.create_task(self._revive())
+
+    async def _revive(self) -> None:
+        pause_s, longest_s = _REVIVE_S
+        while True:
+            try:
+                await self._spawn(find_executable(), self._write_config(self._password()))
+            except (BrokerUnavailable, UsageError, OSError) as exc:
+                logger.error("nats-server not started again retry_s=%.1f error=%s", pause_s, exc)
+                await asyncio.sleep(pause_s)
+                pause_s = min(longest_s, pause_s * 2)
+            else:
+                logger.info("nats-server started again")
+                return
 
     async def _locked(self) -> int:
         path = self._folder / "lock"

@@ -71,7 +71,7 @@ async def test_an_unexpected_end_is_logged(tmp_path: Path, caplog: pytest.LogCap
     os.kill(broker.pid, signal.SIGKILL)
     assert broker._reading is not None
     await broker._reading
-    assert "nats-server ended status=-9" in caplog.text
+    assert "nats-server ended, starting it again status=-9" in caplog.text
     await broker.stop()
 
 
@@ -86,6 +86,22 @@ async def main():
     os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(main())
 """
+
+
+async def test_it_is_started_again_at_the_same_address(tmp_path: Path) -> None:
+    broker = EmbeddedBroker(tmp_path / "nats")
+    connection = await connect(await broker.start(), "test")
+    jetstream = JetStream(connection)
+    await jetstream.ensure_stream("S", ("s.>",))
+    first = broker.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while broker.pid == first or not connection.connected:
+            await asyncio.sleep(0.01)
+    assert (await jetstream.stream("S")).state.messages == 0
+    await connection.aclose()
+    await broker.stop()
 
 
 async def test_it_dies_with_its_parent_and_leaves_no_lock(tmp_path: Path) -> None:
