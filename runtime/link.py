@@ -6,7 +6,9 @@ Without a platform (a container) everything here does nothing. What does not bel
 import asyncio
 import logging
 import os
+import select
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -17,6 +19,9 @@ from .inflight import InFlight
 from .metrics import Metrics
 
 logger = logging.getLogger(__name__)
+
+EXIT_ORPHANED = 70
+"""The platform was killed and the loop hangs in the handler (EX_SOFTWARE of sysexits.h)."""
 
 STATUS_INTERVAL_S = 0.1
 """Between two `Status` lines: ten a second tell the scaler enough and cost it nothing."""
@@ -48,9 +53,12 @@ class PlatformLink:
         self._read_status: Callable[[], wire.Status] | None = None
         self._in_flight: InFlight | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._descriptor: int | None = None
+        self._ended = threading.Event()
         if (descriptor := environ.get(wire.CONTROL_FD)) is not None:
             sock = socket.socket(fileno=int(descriptor))
             sock.setblocking(False)
+            self._descriptor = os.dup(sock.fileno())
             self._channel = Channel(sock, wire.FromPlatform, self._received, self._closed)
 
     @property
@@ -58,11 +66,14 @@ class PlatformLink:
         """Whether a platform watches over this replica."""
         return self._channel is not None
 
-    def open(self) -> None:
-        """Say hello."""
-        if self._channel is not None:
+    def open(self, grace_s: float) -> None:
+        """Say hello; if the platform goes, this process ends `grace_s` later at the latest."""
+        if self._channel is not None and self._descriptor is not None:
             self._channel.start()
             self.send(wire.Hello(pid=os.getpid()))
+            threading.Thread(
+                target=_end_with_platform, args=(self._descriptor, grace_s, self._ended), daemon=True
+            ).start()
 
     def send(self, message: wire.FromReplica, sockets: Sequence[socket.socket] = ()) -> None:
         """Tell the platform `message`, with `sockets` beside it."""
@@ -91,7 +102,8 @@ class PlatformLink:
             in_flight.on_change = self._changed
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up: this process ends by itself."""
+        self._ended.set()
         if self._timer is not None:
             self._timer.cancel()
         if self._channel is not None:
@@ -121,3 +133,13 @@ class PlatformLink:
     def _closed(self) -> None:
         # The parent is gone: nobody would replace or stop this process any more.
         self._replica.stop("the platform is gone")
+
+
+def _end_with_platform(descriptor: int, grace_s: float, ended: threading.Event) -> None:
+    """Wait, in a thread of its own, until the platform is gone; a loop that a handler blocks would never see it."""
+    poller = select.poll()
+    poller.register(descriptor, 0)  # POLLHUP alone: what there is to read is the loop's
+    poller.poll()
+    os.close(descriptor)
+    if not ended.wait(grace_s):
+        os._exit(EXIT_ORPHANED)

@@ -24,7 +24,9 @@ from headrace.triggers.spec import kind_of
 from .batching import Batcher, make_batcher
 from .buffers import FreshBuffers
 from .context import Context
-from .device.cpu import CpuDevice
+from .device import open_device
+from .device.calls import BATCHES_AHEAD, on_device
+from .device.measures import observe
 from .eager import EagerRunner
 from .handlers import Handler, Shape
 from .http.asgi import AsgiEndpoint
@@ -49,6 +51,9 @@ EXIT_FAILED = 1
 EXIT_STUCK = 70
 """Threads hang in the handler (EX_SOFTWARE of sysexits.h): a new process is the only cure."""
 
+SHUTDOWN_S = 5.0
+"""What closing may take beyond `limits.drainTimeout`."""
+
 SWITCH_INTERVAL_S = 0.0005
 """With sync handlers the loop gets the GIL back this soon; the default of 5 ms is felt as latency."""
 
@@ -66,8 +71,7 @@ class Server:
         self._spec = spec
         self._project = project
         self._environ = environ
-        self._device = CpuDevice()
-        self._triggers = {t.name: Trigger(t.name, kind_of(t), self._device, spec.batching.row) for t in spec.triggers}
+        self._triggers = {t.name: Trigger(t.name, kind_of(t), None, spec.batching.row) for t in spec.triggers}
         self._metrics = Metrics(self._triggers)
         self._in_flight = InFlight(spec.concurrency.in_flight)
         self._link = PlatformLink(environ, self)
@@ -77,6 +81,7 @@ class Server:
         self._buffers = FreshBuffers()
         self._listener: HttpListener | None = None
         self._apps: AsgiEndpoint | None = None
+        self._device: Device
         self._handler: Handler
         self._threads: HandlerThreads
         self._runner: EagerRunner
@@ -110,13 +115,13 @@ class Server:
         Raises:
             HeadraceError: It can never serve as it is.
         """
-        self._link.open()
+        self._link.open(float(self._spec.limits.drain_timeout) + SHUTDOWN_S)
         self._catch_signals()
         references = References(self._environ, self._project / ".func/secrets", self._project / ".func/config")
         sinks = {name: make_sink(spec, references, self._environ) for name, spec in self._spec.bindings.items()}
         self._streams = StreamSet(self._spec, self._triggers, sinks, references, self._environ)
         context = Context(self._spec.name, self._device, sinks)
-        self._handler = load(self._project, self._spec, context)
+        self._handler = on_device(load(self._project, self._spec, context), self._device)
         self._build_invoking()
         await self._handler.start()
         await self._streams.open(self._intake, self._in_flight, self._metrics, self._buffers, self._device)
@@ -170,6 +175,7 @@ class Server:
             logger.error("stop raised", exc_info=exc)
         self._threads.close()
         self._runner.close()
+        self._device.close()
         self._link.close()
         logger.info("stopped function=%s", self._spec.name)
 
@@ -225,6 +231,7 @@ class Server:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
         if handler.shape is Shape.BATCH:
             workers = 1 if handler.is_async and threads == "auto" else size
+            workers += BATCHES_AHEAD if self._device.name != "cpu" else 0
             self._intake = make_batcher(
                 handler,
                 self._spec.batching,

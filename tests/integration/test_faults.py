@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import nats
 import pytest
-from support.func_process import DEADLINE_S, FuncRun, Machine, eventually
+from support.func_process import DEADLINE_S, FuncRun, Machine, eventually, gone
 
 pytestmark = pytest.mark.integration
 
@@ -88,6 +88,17 @@ def test_a_handler_that_blocks_the_loop_is_replaced(machine: Machine) -> None:
         with pytest.raises(httpx.HTTPError):
             httpx.post(run.url, content="hang", timeout=15)
         assert post(run, "fine").json()["pid"] != first
+
+
+def test_a_blocked_replica_does_not_outlive_a_killed_platform(machine: Machine) -> None:
+    with machine.run(machine.project("blocks", BLOCKS_LOOP, "limits: {drainTimeout: 0s}\n")) as run:
+        run.ready()
+        pid = post(run, "fine").json()["pid"]
+        with pytest.raises(httpx.HTTPError):
+            httpx.post(run.url, content="hang", timeout=0.5)
+        run.signal(signal.SIGKILL)
+        assert run.end() == -signal.SIGKILL
+        eventually(lambda: gone([pid]), "the end of the replica")
 
 
 def test_a_handler_that_ends_the_process_is_replaced(machine: Machine) -> None:

@@ -38,7 +38,7 @@ class Ends:
         self.platform = Channel(ours, wire.FromReplica, self._receive, lambda: None)
         self.platform.start()
         self.link = PlatformLink({wire.CONTROL_FD: str(theirs.detach())}, self.replica)
-        self.link.open()
+        self.link.open(60)
 
     def _receive(self, message: Any, sockets: list[socket.socket]) -> None:
         self.received.append(message)
@@ -113,7 +113,7 @@ async def test_stops_when_the_platform_is_gone(ends: Ends) -> None:
 async def test_without_a_platform_nothing_happens() -> None:
     replica = FakeReplica()
     link = PlatformLink({}, replica)
-    link.open()
+    link.open(60)
     in_flight = InFlight(1)
     link.report(in_flight, Metrics([]))
     in_flight.enter()
