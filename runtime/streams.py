@@ -18,7 +18,7 @@ from headrace.triggers.protocols import Failure, Intake, Message, Sink, Source
 from .errors import ResultError
 from .inflight import InFlight
 from .metrics import TriggerMetrics
-from .results import encode, encode_response
+from .results import OCTETS, encode, encode_response
 
 logger = logging.getLogger(__name__)
 
@@ -262,6 +262,11 @@ def message_of(event: Event, result: object, number: int | None = None) -> Messa
     if isinstance(result, Response):
         data, content_type = encode_response(result)
         headers += result.headers
+    elif isinstance(result, Event):
+        from .cloudevents import header_fields
+
+        data, content_type = result.data, result.datacontenttype or OCTETS
+        headers += header_fields(result)
     else:
         data, content_type = encode(result)
     return Message(

@@ -1,6 +1,6 @@
-"""CloudEvents 1.0 in HTTP requests: binary and structured mode (HTTP protocol binding §3, JSON format §3).
+"""CloudEvents 1.0 in HTTP requests: binary, structured and batched mode (HTTP protocol binding §3, JSON format §3).
 
-What does not belong here: events without CloudEvents' fields, and sending.
+What does not belong here: events without CloudEvents' fields, and sending (`runtime/cloudevents`).
 """
 
 import binascii
@@ -12,6 +12,7 @@ import msgspec
 
 from headrace.triggers.events import Attributes
 
+from ..cloudevents import BATCHED, STRUCTURED
 from .errors import RequestError
 
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ _NAME = re.compile(r"[a-z0-9]+")
 # RFC 3339; Python 3.11's fromisoformat takes more
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _STRUCTURED = "application/cloudevents"
-_BATCHED = "application/cloudevents-batch"
 _JSON = re.compile(r"[^/]+/(json|[^/]+\+json)")
 
 _QUOTE = ord('"')
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_batch = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
 
 def read(exchange: "Exchange") -> tuple[Attributes, memoryview] | None:
@@ -38,12 +39,10 @@ def read(exchange: "Exchange") -> tuple[Attributes, memoryview] | None:
         RequestError: It means to, but is malformed (400), or of a mode that is not supported (415).
     """
     content_type = (exchange.head.header(b"content-type") or b"").decode("latin-1")
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type.startswith(_BATCHED):
-        raise RequestError(415, "CloudEvents: expected one event, got a batch")
+    media_type = _media_type(content_type)
     if media_type.startswith(_STRUCTURED):
-        if media_type != "application/cloudevents+json":
-            raise RequestError(415, f"CloudEvents: expected `application/cloudevents+json`, got `{media_type}`")
+        if media_type != STRUCTURED:
+            raise RequestError(415, f"CloudEvents: expected `{STRUCTURED}` or `{BATCHED}`, got `{media_type}`")
         return _read_structured(exchange.body)
     found = {
         name[3:].decode("latin-1"): _text(value)
@@ -57,9 +56,47 @@ def read(exchange: "Exchange") -> tuple[Attributes, memoryview] | None:
     return _attributes(found), exchange.body
 
 
+def is_structured(exchange: "Exchange") -> bool:
+    """Whether the request is one event in structured mode: so is the answer then."""
+    return _mode(exchange) == STRUCTURED
+
+
+def is_batch(exchange: "Exchange") -> bool:
+    """Whether the request is a batch of events."""
+    return _mode(exchange) == BATCHED
+
+
+def read_batch(exchange: "Exchange") -> list[tuple[Attributes, memoryview]]:
+    """(attributes, data) of each event of a batch.
+
+    Raises:
+        RequestError: It is malformed (400); none of its events is to be handled then.
+    """
+    try:
+        items = _decode_batch(exchange.body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise RequestError(400, f"CloudEvents: expected a JSON array of objects ({exc})") from None
+    return [_read_members(members) for members in items]
+
+
+def _mode(exchange: "Exchange") -> str:
+    return _media_type((exchange.head.header(b"content-type") or b"").decode("latin-1"))
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
 def _read_structured(body: memoryview) -> tuple[Attributes, memoryview]:
     try:
         members = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise RequestError(400, f"CloudEvents: expected a JSON object ({exc})") from None
+    return _read_members(members)
+
+
+def _read_members(members: dict[str, msgspec.Raw]) -> tuple[Attributes, memoryview]:
+    try:
         data, encoded = members.pop("data", None), members.pop("data_base64", None)
         data = None if data is not None and bytes(data) == b"null" else data
         values: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in members.items()}
@@ -78,10 +115,8 @@ def _read_structured(body: memoryview) -> tuple[Attributes, memoryview]:
 def _payload(data: msgspec.Raw, content_type: str | None) -> memoryview:
     """JSON format §3.1.1: a JSON value stays JSON; a string of another media type is its text."""
     raw = memoryview(data)
-    if raw[0] == _QUOTE and content_type is not None:
-        media_type = content_type.partition(";")[0].strip().lower()
-        if _JSON.fullmatch(media_type) is None:
-            return memoryview(msgspec.json.decode(data, type=str).encode())
+    if raw[0] == _QUOTE and content_type is not None and _JSON.fullmatch(_media_type(content_type)) is None:
+        return memoryview(msgspec.json.decode(data, type=str).encode())
     return raw
 
 

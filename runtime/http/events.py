@@ -34,7 +34,12 @@ _FAULTS = {
     "overload": (503, "too many requests are waiting", b"retry-after: 1\r\n"),
     "queue_timeout": (504, "the request waited too long for its turn", b""),
 }
-_FAILED = (500, "the function failed", b"")
+FAILED = (500, "the function failed", b"")
+
+
+def answer_to(failure: Failure) -> tuple[int, str, bytes]:
+    """(status, reason, header lines) of the response that says so."""
+    return _FAULTS.get(failure.fault, FAILED)
 
 
 class HttpEvent(Event):
@@ -111,21 +116,34 @@ class EventEndpoint:
 
     def handle(self, exchange: "Exchange") -> None:
         """Submit the request as an event."""
+        if exchange.head.is_cloudevent and self._handle_cloudevent(exchange):
+            return
         self._counts.received += 1
-        if exchange.head.is_cloudevent:
-            from .cloudevents import read
-
-            try:
-                read_event = read(exchange)
-            except RequestError as exc:
-                self._counts.failed("client")
-                exchange.fail(exc.status, exc.reason)
-                return
-            if read_event is not None:
-                attributes, data = read_event
-                self._submit(HttpEvent(exchange, self._trigger, data, attributes), self._settle_event)
-                return
         self._submit(HttpEvent(exchange, self._trigger, exchange.body), self._settle_event)
+
+    def _handle_cloudevent(self, exchange: "Exchange") -> bool:
+        """Submit what the request carries; False: no CloudEvent, for all that its fields look like one."""
+        from . import cloudevents
+
+        try:
+            if cloudevents.is_batch(exchange):
+                from .event_batches import BatchAnswer
+
+                found = cloudevents.read_batch(exchange)
+                BatchAnswer(exchange, found, self._trigger, self._submit, self._counts).begin()
+                return True
+            read_event = cloudevents.read(exchange)
+        except RequestError as exc:
+            self._counts.received += 1
+            self._counts.failed("client")
+            exchange.fail(exc.status, exc.reason)
+            return True
+        if read_event is None:
+            return False
+        attributes, data = read_event
+        self._counts.received += 1
+        self._submit(HttpEvent(exchange, self._trigger, data, attributes), self._settle_event)
+        return True
 
     def _settle(self, event: Event, result: object) -> None:
         exchange: Exchange = event.exchange  # type: ignore[attr-defined]
@@ -138,7 +156,7 @@ class EventEndpoint:
         except (ResultError, ValueError) as exc:
             logger.error("result cannot be sent path=%s error=%s", exchange.head.path, exc)
             self._counts.failed("handler")
-            exchange.fail(*_FAILED)
+            exchange.fail(*FAILED)
 
     def _answer(self, exchange: "Exchange", result: object) -> None:
         counts = self._counts
@@ -146,7 +164,7 @@ class EventEndpoint:
             exchange.respond(204)
         elif isinstance(result, Failure):
             counts.failed(result.fault)
-            exchange.fail(*_FAULTS.get(result.fault, _FAILED))
+            exchange.fail(*answer_to(result))
             return
         elif isinstance(result, Response):
             self._respond(exchange, result)
@@ -163,6 +181,8 @@ class EventEndpoint:
         elif isinstance(result, AsyncIterator | Iterator):
             self._stream(exchange, result, Response(result))
             return
+        elif isinstance(result, Event):
+            _respond_event(exchange, result)
         else:
             body, content_type = encode(result)
             exchange.respond(200, _type_line(content_type), body)
@@ -207,11 +227,25 @@ class EventEndpoint:
         except Exception as exc:  # the function's own, at any item
             self._counts.failed("handler")
             logger.error("streaming response failed path=%s", exchange.head.path, exc_info=exc)
-            exchange.fail(*_FAILED)
+            exchange.fail(*FAILED)
         finally:
             if (aclose := getattr(source, "aclose", None)) is not None:
                 with suppress(Exception):  # its own clean-up; the response is over
                     await aclose()
+
+
+def _respond_event(exchange: "Exchange", event: Event) -> None:
+    """Answer with an event: structured where the request was, else binary (CloudEvents HTTP binding §3)."""
+    from .. import cloudevents
+    from .cloudevents import is_structured
+
+    if is_structured(exchange):
+        content_type = f"{cloudevents.STRUCTURED}; charset=utf-8"
+        exchange.respond(200, _type_line(content_type), cloudevents.structured(event))
+        return
+    fields = cloudevents.header_fields(event)
+    response = Response(event.data, headers=fields, content_type=event.datacontenttype or OCTETS)
+    exchange.respond(200, _lines_of(response, response.content_type or OCTETS), event.data)
 
 
 async def _in_thread(items: Iterator[object]) -> AsyncIterator[object]:

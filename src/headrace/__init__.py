@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headrace.runtime.context import Context
-    from headrace.triggers.events import Batch, Event
+    from headrace.triggers.events import Attributes, Batch, Event
     from headrace.triggers.outcomes import Ack, Reject, Response, Retry
 
 __version__ = "0.1.0"
 
-__all__ = ["Ack", "Batch", "Context", "Event", "Reject", "Response", "Retry", "__version__"]
+__all__ = ["Ack", "Attributes", "Batch", "Context", "Event", "Reject", "Response", "Retry", "__version__"]
 
 _HOME = {
     "Ack": "headrace.triggers.outcomes",
+    "Attributes": "headrace.triggers.events",
     "Batch": "headrace.triggers.events",
     "Context": "headrace.runtime.context",
     "Event": "headrace.triggers.events",

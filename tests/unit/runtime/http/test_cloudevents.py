@@ -100,7 +100,7 @@ INVALID = [
     (400, "got both", structured(STRUCTURED + b', "data": 1, "data_base64": ""')),
     (400, "Base64", structured(STRUCTURED + b', "data_base64": "?"')),
     (400, "Base64", structured(STRUCTURED + b', "data_base64": 1')),
-    (415, "batch", request_of({"Content-Type": "application/cloudevents-batch+json"}, b"[]")),
+    (415, "batch+xml", request_of({"Content-Type": "application/cloudevents-batch+xml"}, b"[]")),
     (415, "xml", structured(STRUCTURED, "application/cloudevents+xml")),
 ]
 
