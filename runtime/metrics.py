@@ -89,6 +89,7 @@ class Metrics:
         self.http_refused: dict[str, int] = {}
         self.abandoned_threads = 0
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
 
     def responded(self, status: int) -> None:
         """An HTTP response of `status` was begun."""
@@ -101,6 +102,10 @@ class Metrics:
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Let `headrace_<name>` be what `read` gives at each scrape."""
         self.gauges[name] = (text, read)
+
+    def counter(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Let `headrace_<name>_total` be what `read` gives at each scrape."""
+        self.counters[name] = (text, read)
 
     def render(self) -> bytes:
         """The Prometheus text exposition format, version 0.0.4."""
@@ -146,6 +151,8 @@ class Metrics:
             "Threads given up on: their handler timed out",
             self.abandoned_threads,
         )
+        for name, (text, read) in self.counters.items():
+            yield core.CounterMetricFamily(f"headrace_{name}", text, read())
         for name, (text, read) in self.gauges.items():
             yield core.GaugeMetricFamily(f"headrace_{name}", text, read())
 

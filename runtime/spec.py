@@ -119,6 +119,7 @@ class RuntimeSpec(msgspec.Struct, frozen=True, kw_only=True):
         invoke: `http` or `cloudevent`: what a Knative handler's `scope` and `send` are (func.yaml's `invoke`).
         triggers: At least one.
         bindings: Sinks by name.
+        gpus: How many `resources.limits."nvidia.com/gpu"` asks for.
     """
 
     name: str
@@ -129,6 +130,7 @@ class RuntimeSpec(msgspec.Struct, frozen=True, kw_only=True):
     batching: Batching
     concurrency: Concurrency
     limits: Limits
+    gpus: int = 0
 
 
 def parse(whole: Mapping[str, Any]) -> RuntimeSpec:
@@ -152,6 +154,7 @@ def parse(whole: Mapping[str, Any]) -> RuntimeSpec:
         batching=convert(section(whole, "batching"), Batching, "$.batching"),
         concurrency=convert(section(whole, "concurrency"), Concurrency, "$.concurrency"),
         limits=convert(section(whole, "limits"), Limits, "$.limits"),
+        gpus=_gpus(whole),
     )
     _check_numbers(spec)
     _check_batching(spec.batching)
@@ -167,6 +170,16 @@ def section(whole: Mapping[str, Any], name: str) -> Any:
     """A section as it was written; absent or empty (`limits:` without a value) it is `{}`."""
     value = whole.get(name)
     return {} if value is None else value
+
+
+def _gpus(whole: Mapping[str, Any]) -> int:
+    limits = section(convert(section(whole, "resources"), dict[str, Any], "$.resources"), "limits")
+    amount = convert(limits, dict[str, Any], "$.resources.limits").get("nvidia.com/gpu", 0)
+    try:
+        return int(amount)
+    except (TypeError, ValueError):
+        path = '$.resources.limits["nvidia.com/gpu"]'
+        raise SpecError(f"expected a whole number, got `{amount}` - at `{path}`") from None
 
 
 def _handler(value: object) -> str | None:

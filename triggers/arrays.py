@@ -78,7 +78,7 @@ def stack(rows: Sequence[memoryview], dtype: str, shape: Sequence[int]) -> "NDAr
     """
     import numpy as np
 
-    kind = fitting(rows, dtype, shape)
+    kind = fitting([row.nbytes for row in rows], dtype, shape)
     out = np.empty(sum(row.nbytes for row in rows), dtype=np.uint8)
     place = out.data
     at = 0
@@ -88,21 +88,26 @@ def stack(rows: Sequence[memoryview], dtype: str, shape: Sequence[int]) -> "NDAr
     return out.view(kind).reshape((-1, *shape))
 
 
-def fitting(rows: Sequence[memoryview], dtype: str, shape: Sequence[int]) -> "np.dtype[Any]":
-    """The dtype, if each of `rows` is a whole number of rows of `shape`.
+def fitting(sizes_bytes: Sequence[int], dtype: str, shape: Sequence[int]) -> "np.dtype[Any]":
+    """The dtype, if each event of a batch, of these sizes, is a whole number of rows of `shape`.
 
     Raises:
         ShapeError: One is not, or there is no such dtype.
     """
     kind = dtype_of(dtype)
-    row_bytes = prod(shape) * kind.itemsize
-    for index, row in enumerate(rows):
-        if row_bytes <= 0 or row.nbytes % row_bytes:
+    row_bytes = count(shape) * kind.itemsize
+    for index, size in enumerate(sizes_bytes):
+        if row_bytes <= 0 or size % row_bytes:
             raise ShapeError(
                 f"tensor {dtype} {tuple(shape)}: expected a multiple of {row_bytes} bytes, "
-                f"got {row.nbytes} - at event {index} of the batch"
+                f"got {size} - at event {index} of the batch"
             )
     return kind
+
+
+def count(shape: Sequence[int]) -> int:
+    """Items in an array of `shape`."""
+    return prod(shape)
 
 
 def dtype_of(name: str) -> "np.dtype[Any]":

@@ -15,7 +15,7 @@ from .errors import ShapeError
 from .headers import Headers
 
 if TYPE_CHECKING:
-    from .protocols import Device
+    from .protocols import Device, Upload
 
 
 class Attributes(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,10 +193,11 @@ class Batch(Sequence[Event]):
         events: At least one; all of the same trigger.
     """
 
-    __slots__ = ("events",)
+    __slots__ = ("_upload", "events")
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.events = events
+        self._upload: Upload | None = None
 
     @property
     def trigger(self) -> Trigger:
@@ -231,9 +232,17 @@ class Batch(Sequence[Event]):
             if row is None:
                 raise ShapeError("tensor: expected a dtype and a shape, or `batching.row` in func.yaml, got neither")
             dtype, shape = dtype or row.dtype, row.shape if shape is None else shape
+        if self._upload is not None:
+            return self._upload.array(dtype, shape)
         device = self.trigger.device
         make = stack if device is None else device.stack
         return make(self.values, dtype, shape)
+
+    def prefetch(self) -> None:
+        """Begin to copy all data to the device, if it is a GPU, ahead of the handler that will ask for it."""
+        device = self.trigger.device
+        if device is not None and device.name != "cpu" and self._upload is None:
+            self._upload = device.upload(self.values)
 
     @overload
     def __getitem__(self, index: int) -> Event: ...

@@ -74,8 +74,52 @@ class Buffers(Protocol):
         ...
 
 
+class Upload(Protocol):
+    """A batch's bytes on their way to the device; it keeps them until they are there."""
+
+    def array(self, dtype: str, shape: Sequence[int]) -> Any:
+        """As `Device.stack`. What computes with it waits for the copy; the caller does not."""
+        ...
+
+
+class Download(Protocol):
+    """A result on its way back to the host; it keeps what is copied until it is there.
+
+    Attributes:
+        value: The result with host arrays in place of the device's. Their contents are right once `done`.
+    """
+
+    @property
+    def value(self) -> Any: ...
+
+    @property
+    def done(self) -> bool:
+        """Whether it has arrived; never waits."""
+        ...
+
+    def wait(self) -> Any:
+        """Block until it has arrived, and return `value`; raises what the device's computation raised."""
+        ...
+
+    def on_done(self, callback: Callable[[BaseException | None], None]) -> None:
+        """Call `callback(error)` once, when it has arrived or failed: in another thread, or now."""
+        ...
+
+
+class DeviceMemory(msgspec.Struct, frozen=True):
+    """A GPU's memory in bytes, whoever uses it."""
+
+    used_bytes: int
+    total_bytes: int
+
+
 class Device(Protocol):
-    """Where arrays are made and computed with: the CPU by NumPy, or a GPU by CuPy."""
+    """Where arrays are made and computed with: the CPU by NumPy, or a GPU by CuPy.
+
+    On a GPU a batch's bytes are copied in by `upload` while the batch before is computed with; the handler
+    gets the array by `stack` or `Upload.array` in a thread that called `enter_thread`, where everything that
+    it starts runs on the compute stream; and `download` copies its result out behind it. None of them waits.
+    """
 
     @property
     def name(self) -> str:
@@ -87,6 +131,11 @@ class Device(Protocol):
         """The array module: `numpy` or `cupy`."""
         ...
 
+    @property
+    def gathered_bytes(self) -> int:
+        """Bytes copied on the host so far because a batch's rows were not consecutive."""
+        ...
+
     def view(self, data: memoryview, dtype: str, shape: Sequence[int]) -> Any:
         """One event's bytes as an array; raises `ShapeError` where they do not fit."""
         ...
@@ -96,7 +145,36 @@ class Device(Protocol):
         ...
 
     def to_host(self, array: Any) -> memoryview:
-        """An array's bytes in C order, in host memory."""
+        """An array's bytes in C order, in host memory; waits for them."""
+        ...
+
+    def from_dlpack(self, value: Any) -> Any:
+        """What any DLPack producer on this device gives (`torch.Tensor`, ...), without a copy."""
+        ...
+
+    def upload(self, rows: Sequence[memoryview]) -> Upload | None:
+        """Begin to copy a batch that is to run next; never waits and never raises for lack of memory.
+
+        None: there is nothing to begin early, and `stack` does all when asked.
+        """
+        ...
+
+    def download(self, value: Any) -> Download | None:
+        """Begin to copy the device's arrays in a handler's result (one, or in a list) to the host.
+
+        None: nothing of it lies on the device, and it can be used as it is.
+        """
+        ...
+
+    def enter_thread(self) -> None:
+        """Make what this thread computes run on the device's compute stream; cheap when it does already."""
+        ...
+
+    def graphed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` of arrays to an array, captured as a CUDA graph for each shape that it is called with.
+
+        It must only start work on the device, always the same for one shape. On the CPU it is left as it is.
+        """
         ...
 
     def allocate_host(self, size_bytes: int) -> memoryview:
@@ -105,6 +183,14 @@ class Device(Protocol):
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether `error`, raised by a handler or this device, says that device memory ran out."""
+        ...
+
+    def memory(self) -> DeviceMemory | None:
+        """The GPU's memory now; None on the CPU."""
+        ...
+
+    def close(self) -> None:
+        """Wait for what runs, and free what is held."""
         ...
 
 

@@ -102,6 +102,7 @@ class BatchInvoker:
         if self._handler.is_async:
             self._runner.run(self._within(batch), finished)
         else:
+            batch.prefetch()
             self._threads.submit(self._call_within, (batch,), finished)
 
     def may_halve(self, batch: Batch, error: BaseException) -> bool:
