@@ -18,6 +18,7 @@ from headrace.triggers.errors import HeadraceError
 from headrace.triggers.events import Trigger
 from headrace.triggers.http.spec import HttpTrigger
 from headrace.triggers.kinds import make_sink
+from headrace.triggers.protocols import Device
 from headrace.triggers.references import References
 from headrace.triggers.spec import kind_of
 
@@ -117,6 +118,11 @@ class Server:
         """
         self._link.open(float(self._spec.limits.drain_timeout) + SHUTDOWN_S)
         self._catch_signals()
+        required = wire.CONTROL_FD not in self._environ
+        self._device = open_device(self._environ.get(wire.DEVICE, "auto"), gpus=self._spec.gpus, required=required)
+        observe(self._device, self._metrics)
+        for trigger in self._triggers.values():
+            trigger.device = self._device
         references = References(self._environ, self._project / ".func/secrets", self._project / ".func/config")
         sinks = {name: make_sink(spec, references, self._environ) for name, spec in self._spec.bindings.items()}
         self._streams = StreamSet(self._spec, self._triggers, sinks, references, self._environ)
@@ -175,7 +181,8 @@ class Server:
             logger.error("stop raised", exc_info=exc)
         self._threads.close()
         self._runner.close()
-        self._device.close()
+        if self._exit_code != EXIT_STUCK:  # a GPU that hangs would be waited for
+            self._device.close()
         self._link.close()
         logger.info("stopped function=%s", self._spec.name)
 
@@ -223,15 +230,16 @@ class Server:
         loop = asyncio.get_running_loop()
         handler, timeout_s = self._handler, float(self._spec.limits.handler_timeout)
         threads = self._spec.concurrency.threads
+        on_gpu = self._device.name != "cpu"
         per_event = min(32, (os.cpu_count() or 1) + 4)
-        size = threads if threads != "auto" else 1 if handler.shape is Shape.BATCH else per_event
+        size = threads if threads != "auto" else 1 if handler.shape is Shape.BATCH or on_gpu else per_event
         self._runner = EagerRunner(loop, timeout_s)
         self._threads = HandlerThreads(loop, size, timeout_s, self._stuck)
         if not handler.is_async:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
         if handler.shape is Shape.BATCH:
             workers = 1 if handler.is_async and threads == "auto" else size
-            workers += BATCHES_AHEAD if self._device.name != "cpu" else 0
+            workers += BATCHES_AHEAD if on_gpu else 0
             self._intake = make_batcher(
                 handler,
                 self._spec.batching,
