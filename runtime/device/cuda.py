@@ -14,6 +14,7 @@ from headrace.triggers.protocols import DeviceMemory
 from ..errors import DeviceMissing
 
 _DLPACK_CUDA = 2  # kDLCUDA of dlpack.h
+_ERROR_MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation of driver_types.h; CuPy has no Python name for it
 
 
 class CudaStream:
@@ -121,7 +122,7 @@ class CudaDriver:
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         if isinstance(error, cupy.cuda.runtime.CUDARuntimeError):
-            return bool(getattr(error, "status", None) == cupy.cuda.runtime.errorMemoryAllocation)
+            return bool(getattr(error, "status", None) == _ERROR_MEMORY_ALLOCATION)
         # PyTorch's (`torch.OutOfMemoryError`) is told by its name, which is CuPy's too: it may not be installed.
         return type(error).__name__ == "OutOfMemoryError"
 
