@@ -104,7 +104,7 @@ def _default(field: inspect.Field) -> _Schema:
         return {"default": f"{value:g}s"}
     if isinstance(value, Bytes):
         return {"default": f"{value // 2**20}Mi" if value % 2**20 == 0 else f"{value // 2**10}Ki"}
-    return {"default": value}
+    return {"default": list(value) if isinstance(value, tuple) else value}
 
 
 @cache

@@ -87,6 +87,7 @@ class Metrics:
         self.out_of_memory = 0
         self.http_responses: dict[int, int] = {}
         self.http_refused: dict[str, int] = {}
+        self.http_by_key: dict[str, int] = {}
         self.abandoned_threads = 0
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
@@ -96,7 +97,8 @@ class Metrics:
         self.http_responses[status] = self.http_responses.get(status, 0) + 1
 
     def refused(self, reason: str) -> None:
-        """A request never reached the handler: `malformed`, `too_large`, `timeout`, `overload`."""
+        """A request never reached the handler: `malformed`, `too_large`, `timeout`, `overload`, `unauthorized`,
+        `handshake`."""
         self.http_refused[reason] = self.http_refused.get(reason, 0) + 1
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
@@ -166,3 +168,8 @@ class Metrics:
         for reason, count in self.http_refused.items():
             refused.add_metric([reason], count)
         yield from (responses, refused)
+        if self.http_by_key:
+            by_key = core.CounterMetricFamily("headrace_http_requests", "Requests let in, by API key", labels=["key"])
+            for name, count in self.http_by_key.items():
+                by_key.add_metric([name], count)
+            yield by_key

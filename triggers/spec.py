@@ -45,6 +45,8 @@ def parse_triggers(value: object, at: str = "$.triggers") -> tuple[TriggerSpec, 
     for index, spec in enumerate(specs):
         if isinstance(spec, nats.NatsTrigger):
             nats.check(spec, f"{at}[{index}]")
+        else:
+            http.check(spec, f"{at}[{index}]")
     return specs
 
 

@@ -40,6 +40,7 @@ class AsgiEndpoint:
 
     streams_body = True
     owns_metrics_path = True
+    admit = None
 
     def __init__(self, app: App, state: MutableMapping[str, Any] | None = None) -> None:
         self._app = app

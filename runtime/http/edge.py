@@ -48,6 +48,7 @@ class Edge:
     ) -> None:
         self.endpoint = endpoint
         self.handle = endpoint.handle
+        self.admit = endpoint.admit
         self.streams_body = endpoint.streams_body
         self.max_body: int = limits.max_body
         self.max_header: int = limits.max_header

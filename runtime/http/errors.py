@@ -13,13 +13,15 @@ class RequestError(Exception):
         status: HTTP status code of the refusal.
         reason: For the client; says what was expected.
         kind: `runtime.metrics.Metrics.refused`'s reason.
+        headers: Header lines of the refusal.
     """
 
-    def __init__(self, status: int, reason: str, kind: str = "malformed") -> None:
+    def __init__(self, status: int, reason: str, kind: str = "malformed", headers: bytes = b"") -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.kind = kind
+        self.headers = headers
 
 
 class ClientDisconnected(ConnectionError):

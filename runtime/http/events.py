@@ -106,6 +106,7 @@ class EventEndpoint:
 
     streams_body = False
     owns_metrics_path = False
+    admit = None
 
     def __init__(self, intake: Intake, trigger: Trigger, metrics: Metrics) -> None:
         self._submit = intake.submit

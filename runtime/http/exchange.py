@@ -29,10 +29,15 @@ class Endpoint(Protocol):
         streams_body: `handle` is called when the head is read, with `Exchange.stream`; else when the body is
             complete, with `Exchange.body`.
         owns_metrics_path: `/metrics` is the function's own; the runtime's are at `/health/metrics` alone.
+        admit: Called with each head, before its body is received: gives header lines for the response, or raises
+            `RequestError`; None: all are let in.
     """
 
     streams_body: bool
     owns_metrics_path: bool
+
+    @property
+    def admit(self) -> "Callable[[Head], bytes] | None": ...
 
     def handle(self, exchange: "Exchange") -> None:
         """Answer `exchange`, now or later: by `respond`, by `start` to `finish`, or by `abort`."""
@@ -49,16 +54,18 @@ class Exchange:
         keep_alive: The connection will be used again.
         body: The whole request body, unless the endpoint streams it.
         stream: The request body, where the endpoint streams it.
+        fields: Header lines that the response has, whoever answers.
         on_lost: Called once if the client goes before the answer is complete.
     """
 
-    __slots__ = ("_connection", "_left", "body", "head", "keep_alive", "on_lost", "stream")
+    __slots__ = ("_connection", "_left", "body", "fields", "head", "keep_alive", "on_lost", "stream")
 
     def __init__(self, head: Head, connection: "Connection") -> None:
         self.head = head
         self.keep_alive = head.keep_alive
         self._connection: Connection | None = connection
         self.body = _NOTHING
+        self.fields = b""
         self.stream: BodyStream | None = None
         self.on_lost: Callable[[], None] | None = None
         self._left: int | None = None  # of the response: None not started, else bytes to come or one of the below

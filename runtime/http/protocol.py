@@ -114,6 +114,8 @@ class Connection(Channel):
         edge = self._edge
         start = edge.starts[status]
         edge.responses[status] += 1
+        if exchange.fields:
+            start += exchange.fields
         stream = exchange.stream
         # A client that waits for `100 Continue` may send its body or not: nothing can follow it (RFC 9110 §10.1.1)
         if (stream is not None and stream.decline()) or edge.closing or not exchange.keep_alive:
@@ -247,6 +249,8 @@ class Connection(Channel):
             return -1
         stop += 4
         exchange = Exchange(edge.heads[bytes(view[at:stop])], self)
+        if edge.admit is not None:
+            exchange.fields = edge.admit(exchange.head)
         if edge.streams_body:
             return self._begin_stream(exchange, view, stop, end)
         length = exchange.head.length
@@ -426,8 +430,8 @@ class Connection(Channel):
         start = edge.starts[error.status]
         edge.responses[error.status] += 1
         body = error_body(error.reason)
-        head = b"%b%bconnection: close\r\ncontent-length: %d\r\n\r\n" % (
-            start, JSON_TYPE, len(body),
+        head = b"%b%b%bconnection: close\r\ncontent-length: %d\r\n\r\n" % (
+            start, JSON_TYPE, error.headers, len(body),
         )  # fmt: skip
         self._out.append(head + body)
 

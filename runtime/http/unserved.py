@@ -15,6 +15,7 @@ class UnservedEndpoint:
 
     streams_body = False
     owns_metrics_path = False
+    admit = None
 
     def __init__(self, function: str) -> None:
         self._reason = f"function `{function}` has no http trigger"

@@ -87,3 +87,36 @@ def test_valid_filters(subject: str) -> None:
 @pytest.mark.parametrize("subject", ["", ".", "a.", ".a", "a b", "a.>.b", "a*", "a>", "a\r\nPUB x", ">.>"])
 def test_invalid_subjects(subject: str) -> None:
     assert not valid_subject(subject, wildcards=True)
+
+
+HTTP = {"name": "h", "kind": "http"}
+
+
+def test_http_trigger() -> None:
+    cors = {"allowOrigins": ["https://a.example:8443", "http://[::1]", "null", "{{ env:ORIGIN }}"], "maxAge": "1h"}
+    tls = {"certificate": "{{ secret:tls:tls.crt }}", "key": "-----BEGIN PRIVATE KEY-----"}
+    (spec,) = parse_triggers([HTTP | {"cors": cors, "tls": tls, "apiKeys": "{{ secret:http:keys }}"}])
+    assert isinstance(spec, HttpTrigger)
+    assert spec.cors is not None
+    assert spec.cors.max_age == Seconds(3600)
+    assert spec.cors.allow_headers == ("*",)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"cors": {}}, r"`allowOrigins` - at `\$\.triggers\[0\]\.cors`"),
+        ({"cors": {"allowOrigins": []}}, r"expected at least one origin, got none - at .*allowOrigins`"),
+        ({"cors": {"allowOrigins": ["*"], "allowCredentials": True}}, r"no `\*` with `allowCredentials`"),
+        ({"cors": {"allowOrigins": ["*", "http://a"]}}, r"expected `\*` alone"),
+        ({"cors": {"allowOrigins": ["http://a/"]}}, r"got `http://a/` - at .*allowOrigins\[0\]`"),
+        ({"cors": {"allowOrigins": ["http://A"]}}, "expected an origin such as"),
+        ({"cors": {"allowOrigins": ["*"], "exposeHeaders": ["a b"]}}, r"got `a b` - at .*exposeHeaders\[0\]`"),
+        ({"tls": {"certificate": "x", "key": "y"}}, r"expected PEM text, or a reference .*tls\.certificate`"),
+        ({"tls": {"certificate": "{{ env:X }}"}}, "`key`"),
+        ({"apiKeys": " "}, "expected a reference such as"),
+    ],
+)
+def test_bad_http_triggers(value: Any, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        parse_triggers([HTTP | value])
