@@ -90,8 +90,10 @@ class SimulatedArray(NDArrayOperatorsMixin):
         raise AttributeError(f"simulated array: no attribute {name!r}")
 
     def __getitem__(self, index: Any) -> "SimulatedArray":
-        if _is_basic(index):
-            return self._view(self.content[index])
+        items = index if isinstance(index, tuple) else (index,)
+        if all(isinstance(item, int | slice | type(...) | type(None)) for item in items):
+            # with an ellipsis a single item is a view, too, and no NumPy scalar
+            return self._view(self.content[items if ... in items else (*items, ...)])
         return cast("SimulatedArray", apply(self.driver, np.ndarray.__getitem__, (self, index), {}))
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -278,8 +280,3 @@ def _zeros(value: Any) -> Any:
 
 def _content(value: Any) -> Any:
     return value.content if isinstance(value, SimulatedArray) else value
-
-
-def _is_basic(index: Any) -> bool:
-    items = index if isinstance(index, tuple) else (index,)
-    return all(isinstance(item, int | slice | type(...) | type(None)) for item in items)

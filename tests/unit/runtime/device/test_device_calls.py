@@ -1,0 +1,107 @@
+"""Handlers called on a GPU: the simulated one, whose results are poison until they are waited for."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.devices import Patient, simulated, slots
+
+from headrace.runtime.device.calls import on_device
+from headrace.runtime.device.completion import Watcher
+from headrace.runtime.device.cpu import CpuDevice
+from headrace.runtime.device.gpu import GpuDevice
+from headrace.runtime.device.simulated import SimulatedDriver
+from headrace.runtime.handlers import Handler, Shape
+from headrace.triggers.events import Batch, Event, Trigger
+from headrace.triggers.protocols import Device
+
+
+def batch_on(device: Device) -> Batch:
+    trigger = Trigger("t", "memory", device)
+    return Batch([Event(row, trigger=trigger) for row in slots(device, 3, 16)])
+
+
+def handler(call: Callable[..., Any], *, is_async: bool = False, shape: Shape = Shape.BATCH) -> Handler:
+    return Handler(shape=shape, call=call, is_async=is_async)
+
+
+def doubled(batch: Batch) -> Any:
+    return batch.tensor("uint8", (16,)).sum(axis=1) * 2
+
+
+async def doubled_later(batch: Batch) -> Any:
+    await asyncio.sleep(0)
+    return doubled(batch)
+
+
+def test_a_sync_handlers_result_is_on_the_host() -> None:
+    device = GpuDevice(SimulatedDriver(), Patient())  # this thread has not entered it
+    assert on_device(handler(doubled), device).call(batch_on(device)).tolist() == [0, 32, 64]
+    assert on_device(handler(lambda batch: [b"a"]), device).call(batch_on(device)) == [b"a"]
+
+
+async def test_an_async_handlers_result_is_on_the_host() -> None:
+    device = GpuDevice(SimulatedDriver())
+    assert (await on_device(handler(doubled_later, is_async=True), device).call(batch_on(device))).tolist() == [
+        0,
+        32,
+        64,
+    ]
+
+    async def raw(batch: Batch) -> list[bytes]:
+        return [event.copy() for event in batch]
+
+    assert len(await on_device(handler(raw, is_async=True), device).call(batch_on(device))) == 3
+    device.close()
+
+
+async def test_what_failed_on_the_device_is_raised() -> None:
+    driver = SimulatedDriver()
+    device = GpuDevice(driver)
+
+    def fail() -> None:
+        raise RuntimeError("illegal address")
+
+    async def failing(batch: Batch) -> Any:
+        result = doubled(batch)
+        driver.compute_stream.put("compute", fail)
+        return result
+
+    with pytest.raises(RuntimeError, match="illegal address"):
+        await on_device(handler(failing, is_async=True), device).call(batch_on(device))
+
+
+async def test_a_cancelled_call_is_not_told() -> None:
+    device, driver, watch = simulated()
+    task = asyncio.ensure_future(on_device(handler(doubled_later, is_async=True), device).call(batch_on(device)))
+    while not watch.waiting:
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    watch.catch_up()
+    await asyncio.sleep(0)
+    driver.compute_stream.synchronize()
+
+
+def test_the_cpu_and_apps_are_left_alone() -> None:
+    plain = handler(doubled)
+    assert on_device(plain, CpuDevice()) is plain
+    app = handler(doubled_later, is_async=True, shape=Shape.ASGI)
+    assert on_device(app, simulated()[0]) is app
+
+
+def test_a_watcher_goes_on_after_a_callback_that_raises(caplog: pytest.LogCaptureFixture) -> None:
+    driver = SimulatedDriver()
+    watcher = Watcher(driver.enter_thread)
+    told: list[BaseException | None] = []
+
+    def bad(error: BaseException | None) -> None:
+        raise ValueError("mine")
+
+    watcher.call(driver.compute_stream.record(), bad)
+    watcher.call(driver.compute_stream.record(), told.append)
+    watcher.close()
+    assert told == [None]
+    assert "callback failed" in caplog.text
