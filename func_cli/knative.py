@@ -154,7 +154,7 @@ class Run(_Section, frozen=True):
         volumes: Mounted into the container.
         envs: Environment variables.
         start_timeout: A function that is not ready after this has failed; `30s`, or nanoseconds.
-        kafka: Not taken: use a trigger of kind `kafka`.
+        kafka: Refused: it is Knative's own transport, for Go functions.
     """
 
     volumes: tuple[Volume, ...] | None = None

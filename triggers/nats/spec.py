@@ -33,7 +33,7 @@ class NatsTrigger(
         subjects: What the consumer filters by; with the embedded broker also what a missing stream takes.
             Empty: all of the stream.
         durable: The consumer's name; the trigger's name unless given.
-        url: The broker; None is the embedded one.
+        url: The broker; the embedded one unless given.
         ack_wait: After this long without an ack or a sign of progress the broker delivers again.
         max_ack_pending: At most this many events delivered and not acked, over all replicas.
         sink: The binding that takes the results.
@@ -68,7 +68,7 @@ class NatsSink(
     Attributes:
         subject: Where results go.
         stream: Made (for `subject`) if missing, with the embedded broker; with `url` a missing one is an error.
-        url: The broker; None is the embedded one.
+        url: The broker; the embedded one unless given.
         publish_timeout: How long one publish may wait for the broker's acknowledgement.
     """
 
