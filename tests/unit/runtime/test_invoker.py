@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 
-from headrace.runtime.batching import BatchInvoker
 from headrace.runtime.eager import EagerRunner
-from headrace.runtime.errors import HandlerTimeout, ResultError
+from headrace.runtime.errors import HandlerTimeout
 from headrace.runtime.handlers import Handler, Shape
 from headrace.runtime.invoker import EventInvoker
 from headrace.runtime.logs import current
 from headrace.runtime.metrics import Metrics
 from headrace.runtime.threads import HandlerThreads
-from headrace.triggers.events import Batch, Event, Trigger
-from headrace.triggers.outcomes import Ack, Response, Retry
+from headrace.triggers.events import Event, Trigger
+from headrace.triggers.outcomes import Response
 from headrace.triggers.protocols import Failure
 
 TRIGGER = Trigger("t", "memory")
@@ -38,13 +37,6 @@ class Bench:
         invoker = EventInvoker(handler, self.runner, self.threads, TIMEOUT_S, self.metrics)
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         invoker.submit(Event(data, trigger=TRIGGER), lambda event, result: answer.set_result(result))
-        return await answer
-
-    async def batch(self, call: Callable[..., Any], is_async: bool, count: int = 3) -> Any:
-        handler = Handler(shape=Shape.BATCH, call=call, is_async=is_async)
-        invoker = BatchInvoker(handler, self.runner, self.threads, TIMEOUT_S, self.metrics)
-        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        invoker.invoke(Batch([Event(b"%d" % n, trigger=TRIGGER) for n in range(count)]), answer.set_result)
         return await answer
 
 
@@ -168,53 +160,6 @@ async def test_sync_generator_that_hangs(bench: Bench) -> None:
     with pytest.raises(HandlerTimeout, match="an item took longer"):
         await anext(items)
     release.set()
-
-
-async def test_batch_results_one_per_event(bench: Bench) -> None:
-    async def handle(batch: Batch) -> list[int]:
-        return [int(event.text()) * 2 for event in batch]
-
-    assert await bench.batch(handle, True) == [0, 2, 4]
-    assert await bench.batch(lambda batch: [bytes(value) for value in batch.values], False) == [b"0", b"1", b"2"]
-
-
-async def test_batch_arrays_give_rows(bench: Bench) -> None:
-    np = pytest.importorskip("numpy")
-    results = await bench.batch(lambda batch: np.arange(6).reshape(3, 2), False)
-    assert [list(row) for row in results] == [[0, 1], [2, 3], [4, 5]]
-
-
-@pytest.mark.parametrize("whole", [None, Ack(), Retry(after_s=2)])
-async def test_batch_outcome_is_meant_for_each(bench: Bench, whole: object) -> None:
-    assert await bench.batch(lambda batch: whole, False) == [whole] * 3
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ([1, 2], "expected 3 results, got 2"),
-        ("abc", "expected a sequence of 3 results, got `str`"),
-        ({"a": 1}, "expected a sequence of 3 results, got `dict`"),
-        (7, "expected a sequence of 3 results, got `int`"),
-    ],
-)
-async def test_wrong_batch_results_fail_it_whole(bench: Bench, wrong: object, message: str) -> None:
-    failures = await bench.batch(lambda batch: wrong, False)
-    assert [type(failure.error) for failure in failures] == [ResultError] * 3
-    assert message in str(failures[0].error)
-
-
-async def test_batch_that_raises_fails_whole(bench: Bench) -> None:
-    async def broken(batch: Batch) -> None:
-        raise ValueError("no")
-
-    assert [failure.fault for failure in await bench.batch(broken, True)] == ["handler"] * 3
-
-
-async def test_batch_may_fail_single_events(bench: Bench) -> None:
-    results = await bench.batch(lambda batch: [1, ValueError("bad row"), 3], False)
-    assert results[0::2] == [1, 3]
-    assert str(results[1].error) == "bad row"
 
 
 async def test_withdraw_by_trigger(bench: Bench) -> None:

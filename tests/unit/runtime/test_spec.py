@@ -35,6 +35,21 @@ def test_read(tmp_path: Path) -> None:
     assert spec.triggers[0].ack_wait == 2  # type: ignore[union-attr]
 
 
+def test_batching() -> None:
+    written = {
+        "row": {"dtype": "float32", "shape": [3, 224, 224]},
+        "priorityLevels": 2,
+        "priorityQueuePolicy": {"1": {"maxQueueSize": 8, "defaultTimeout": "20ms", "timeoutAction": "delay"}},
+        "adaptive": {"targetLatency": "50ms"},
+    }
+    batching = parse({"batching": written}).batching
+    assert batching.row is not None
+    assert batching.row.size_bytes == 602_112
+    assert batching.priority_queue_policy["1"].default_timeout == 0.02
+    assert batching.adaptive is not None
+    assert batching.adaptive.target_latency == 0.05
+
+
 @pytest.mark.parametrize(
     ("whole", "message"),
     [
@@ -44,6 +59,36 @@ def test_read(tmp_path: Path) -> None:
         (
             {"batching": {"preferredBatchSize": [4, 128]}},
             "expected at most `maxBatchSize` (64), got 128 - at `$.batching.preferredBatchSize[1]`",
+        ),
+        ({"batching": {"priorityLevels": -1}}, "expected >= 0, got -1 - at `$.batching.priorityLevels`"),
+        (
+            {"batching": {"priorityLevels": 2, "defaultPriorityLevel": 3}},
+            "expected a level from 1 to `priorityLevels` (2), got 3 - at `$.batching.defaultPriorityLevel`",
+        ),
+        (
+            {"batching": {"priorityQueuePolicy": {"1": {}}}},
+            "expected a level from 1 to `priorityLevels` (0), got `1` - at `$.batching.priorityQueuePolicy.1`",
+        ),
+        (
+            {"batching": {"priorityLevels": 1, "priorityQueuePolicy": {"1": {"maxQueueSize": -1}}}},
+            "expected >= 0, got -1 - at `$.batching.priorityQueuePolicy.1.maxQueueSize`",
+        ),
+        (
+            {"batching": {"defaultQueuePolicy": {"timeoutAction": "drop"}}},
+            "invalid enum value 'drop' - at `$.batching.defaultQueuePolicy.timeoutAction`",
+        ),
+        (
+            {"batching": {"row": {"dtype": "float32", "shape": [3, -1]}}},
+            "expected >= 1, got -1 - at `$.batching.row.shape[1]`",
+        ),
+        ({"batching": {"row": {"dtype": "float33"}}}, "invalid enum value 'float33' - at `$.batching.row.dtype`"),
+        (
+            {"batching": {"adaptive": {"targetLatency": "10us"}}},
+            "expected >= 1ms, got 1e-05s - at `$.batching.adaptive.targetLatency`",
+        ),
+        (
+            {"batching": {"adaptive": {"targetLatency": "50ms"}, "maxQueueDelay": "5ms"}},
+            "expected nothing beside `adaptive`, which learns it - at `$.batching.maxQueueDelay`",
         ),
         ({"concurrency": {"threads": 0}}, "expected >= 1, got 0 - at `$.concurrency.threads`"),
         ({"concurrency": {"inFlight": "many"}}, "expected `int`, got `str` - at `$.concurrency.inFlight`"),

@@ -1,10 +1,13 @@
 """Events and batches as handlers see them."""
 
+from typing import get_args, get_type_hints
+
 import msgspec
+import numpy as np
 import pytest
 
 from headrace.runtime.device.cpu import CpuDevice
-from headrace.triggers.arrays import stack
+from headrace.triggers.arrays import Row, stack
 from headrace.triggers.errors import ShapeError
 from headrace.triggers.events import Attributes, Batch, Event, Trigger
 from headrace.triggers.headers import Headers
@@ -93,6 +96,30 @@ def test_batch_tensor_names_the_event_that_does_not_fit() -> None:
         stack([memoryview(b"ab"), memoryview(b"abc")], "uint8", (2,))
     with pytest.raises(ShapeError, match="expected a multiple of 0 bytes"):
         stack([memoryview(b"ab")], "uint8", (0,))
+
+
+def test_declared_row_is_the_default() -> None:
+    trigger = Trigger("t", "memory", row=Row(dtype="uint16", shape=(2,)))
+    batch = Batch([Event(bytes(4), trigger=trigger), Event(bytes(8), trigger=trigger)])
+    assert (len(batch), batch.rows) == (2, 3)
+    assert (batch.tensor().shape, batch.tensor().dtype.name) == ((3, 2), "uint16")
+    assert batch.tensor("int8").shape == (6, 2)
+    assert batch.tensor(shape=(1,)).shape == (6, 1)
+    assert batch[1:].rows == 2
+
+
+def test_without_a_declared_row() -> None:
+    batch = Batch([Event(bytes(4)), Event(bytes(8))])
+    assert batch.rows == 2
+    with pytest.raises(
+        ShapeError, match=r"expected a dtype and a shape, or `batching\.row` in func\.yaml, got neither"
+    ):
+        batch.tensor()
+
+
+def test_sizes_of_declared_dtypes_are_numpys() -> None:
+    for dtype in get_args(get_type_hints(Row)["dtype"]):
+        assert Row(dtype=dtype, shape=(3, 2)).size_bytes == 6 * np.dtype(dtype).itemsize
 
 
 class Recorder(CpuDevice):

@@ -41,6 +41,18 @@ RESULTS: list[tuple[object, int, str | None, bytes]] = [
         "application/json",
         b'{"error":"the function is shutting down"}',
     ),
+    (
+        Failure(ValueError("secret"), fault="overload"),
+        503,
+        "application/json",
+        b'{"error":"too many requests are waiting"}',
+    ),
+    (
+        Failure(ValueError("secret"), fault="queue_timeout"),
+        504,
+        "application/json",
+        b'{"error":"the request waited too long for its turn"}',
+    ),
     (object(), 500, "application/json", b'{"error":"the function failed"}'),
     (Response({"a": 1}, 201), 201, "application/json", b'{"a":1}'),
     (Response(b"x", content_type="image/png"), 200, "image/png", b"x"),
@@ -73,6 +85,14 @@ async def test_retry_says_when() -> None:
             assert (await client.response())[1]["retry-after"] == seconds
             assert served.metrics.triggers["http"].retried == 1
             await client.close()
+
+
+async def test_full_queue_says_when() -> None:
+    async with serving(answer(Failure(ValueError(), fault="overload"))) as served:
+        client = await served.connect()
+        client.send(GET)
+        assert (await client.response())[1]["retry-after"] == "1"
+        await client.close()
 
 
 async def test_counts_by_fault() -> None:
