@@ -21,7 +21,7 @@ _json = msgspec.json.Encoder()
 def encode(value: object) -> tuple[bytes | memoryview, str]:
     """(body, content type) of a result that is not None, an outcome, a `Response` or a generator.
 
-    Arrays become their bytes in C order. A CuPy array is copied to the host.
+    Arrays of any library become their bytes in C order. Those of a GPU were copied to the host before.
 
     Raises:
         ResultError: It is of none of the types that a handler may return.
@@ -37,7 +37,7 @@ def encode(value: object) -> tuple[bytes | memoryview, str]:
         return memoryview(value).cast("B") if _contiguous(value) else bytes(value), OCTETS
     if isinstance(value, str):
         return value.encode(), TEXT
-    if hasattr(value, "__array_interface__") or hasattr(value, "__cuda_array_interface__"):
+    if hasattr(value, "__array_interface__") or hasattr(value, "__dlpack__"):
         return _array_bytes(value), OCTETS
     return _encode_json(value), JSON
 
@@ -63,8 +63,11 @@ def _encode_json(value: object) -> bytes:
 
 
 def _array_bytes(array: Any) -> memoryview:
-    host = array.get() if hasattr(array, "get") and hasattr(array, "__cuda_array_interface__") else array
     import numpy as np
 
+    try:
+        host = array if hasattr(array, "__array_interface__") else np.from_dlpack(array)
+    except Exception as exc:  # each library has its own: on another device, needs a gradient, ...
+        raise ResultError(f"result: expected an array in host memory, got `{type(array).__name__}` ({exc})") from exc
     # reshape(-1) gives a one-dimensional memoryview; tobytes-like copy only where it is not C-ordered
     return np.ascontiguousarray(host).reshape(-1).view(np.uint8).data

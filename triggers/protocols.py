@@ -70,7 +70,11 @@ class Buffers(Protocol):
     """Memory that received bodies lie in."""
 
     def allocate(self, size_bytes: int) -> memoryview:
-        """A writable, contiguous buffer of exactly `size_bytes`, held while anything refers to it."""
+        """A writable, contiguous buffer of exactly `size_bytes`, held while anything refers to it.
+
+        Raises:
+            MemoryError: There is no room now.
+        """
         ...
 
 
@@ -187,6 +191,10 @@ class Device(Protocol):
 
     def memory(self) -> DeviceMemory | None:
         """The GPU's memory now; None on the CPU."""
+        ...
+
+    def synchronize(self) -> None:
+        """Block until all is done that any thread has begun."""
         ...
 
     def close(self) -> None:

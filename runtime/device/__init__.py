@@ -20,7 +20,7 @@ KINDS = ("auto", "cpu", "cuda", "simulated")
 def open_device(
     kind: str = "auto", *, gpus: int = 0, required: bool = True, memory_limit_bytes: int | None = None
 ) -> Device:
-    """The device that a function gets.
+    """The device that a function gets; the calling thread has entered it.
 
     Args:
         kind: One of `KINDS`. `auto`: `cuda` if the function asks for a GPU, else `cpu`.
@@ -40,7 +40,9 @@ def open_device(
         from .gpu import GpuDevice
         from .simulated import SimulatedDriver
 
-        return GpuDevice(SimulatedDriver())
+        device = GpuDevice(SimulatedDriver())
+        device.enter_thread()
+        return device
     try:
         return _open_cuda(memory_limit_bytes)
     except DeviceMissing as exc:
@@ -59,6 +61,7 @@ def _open_cuda(memory_limit_bytes: int | None) -> Device:
     from .gpu import GpuDevice
 
     device = GpuDevice(CudaDriver(memory_limit_bytes))
+    device.enter_thread()
     memory = device.driver.memory()
     logger.info("gpu used_bytes=%s total_bytes=%s", memory.used_bytes, memory.total_bytes)
     return device

@@ -1,15 +1,17 @@
-"""Calls a handler on a GPU: in the compute stream's thread, its result brought back.
+"""Calls a handler on a GPU: what it starts runs on the compute stream, and its results are brought back.
 
-On the CPU none of this is used. What does not belong here: batching (which
-lets `Batch.prefetch` copy ahead), timeouts, and what becomes of results.
+On the CPU none of this is used. What does not belong here: batching (which lets `Batch.prefetch` copy ahead),
+timeouts, and what becomes of results.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 import msgspec
 
+from headrace.triggers.outcomes import Response
 from headrace.triggers.protocols import Device, Download
 
 from ..handlers import Handler, Shape
@@ -23,29 +25,82 @@ def on_device(handler: Handler, device: Device) -> Handler:
     if device.name == "cpu" or handler.shape is Shape.ASGI:
         return handler
     call = _async_call(handler.call, device) if handler.is_async else _sync_call(handler.call, device)
-    return msgspec.structs.replace(handler, call=call)
+    return msgspec.structs.replace(handler, call=call, start=_start(handler.start, device))
+
+
+def _start(start: Callable[[], Awaitable[None]], device: Device) -> Callable[[], Awaitable[None]]:
+    async def started() -> None:
+        await start()
+        # It may have run in a thread, and on a stream, of its own; what it made is used on the compute stream.
+        await asyncio.to_thread(device.synchronize)
+
+    return started
 
 
 def _sync_call(call: Callable[..., Any], device: Device) -> Callable[..., Any]:
     def called(argument: Any) -> Any:
         device.enter_thread()
-        result = call(argument)
-        download = device.download(result)
-        return result if download is None else download.wait()
+        return _brought(call(argument), device)
 
     return called
+
+
+def _brought(result: Any, device: Device) -> Any:
+    """`result` on the host, or a generator of such."""
+    if isinstance(result, GeneratorType):
+        return _each_brought(result, device)
+    if isinstance(result, Response) and isinstance(result.body, GeneratorType):
+        result.body = _each_brought(result.body, device)
+        return result
+    download = device.download(result)
+    return result if download is None else download.wait()
+
+
+def _each_brought(items: Generator[Any, None, Any], device: Device) -> Generator[Any]:
+    try:
+        while True:
+            device.enter_thread()  # each item may be made in another thread
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            yield _brought(item, device)
+    finally:
+        items.close()
 
 
 def _async_call(call: Callable[..., Any], device: Device) -> Callable[..., Any]:
-    async def called(argument: Any) -> Any:
+    def called(argument: Any) -> Any:
         device.enter_thread()
         result = call(argument)
-        if hasattr(result, "__await__"):
-            result = await result
-        download = device.download(result)
-        return result if download is None else await _arrival(download)
+        return _each_arrived(result, device) if isinstance(result, AsyncGeneratorType) else _awaited(result, device)
 
     return called
+
+
+async def _awaited(result: Any, device: Device) -> Any:
+    return await _arrived(await result if hasattr(result, "__await__") else result, device)
+
+
+async def _arrived(result: Any, device: Device) -> Any:
+    """`result` on the host, or an iterator over such; the loop turns meanwhile."""
+    if isinstance(result, AsyncGeneratorType):
+        return _each_arrived(result, device)
+    if isinstance(result, Response) and isinstance(result.body, AsyncGeneratorType):
+        result.body = _each_arrived(result.body, device)
+        return result
+    if isinstance(result, GeneratorType) or (isinstance(result, Response) and isinstance(result.body, GeneratorType)):
+        return _brought(result, device)
+    download = device.download(result)
+    return result if download is None else await _arrival(download)
+
+
+async def _each_arrived(items: AsyncGenerator[Any, None], device: Device) -> AsyncIterator[Any]:
+    try:
+        async for item in items:
+            yield await _arrived(item, device)
+    finally:
+        await items.aclose()
 
 
 async def _arrival(download: Download) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headrace.triggers import arrays
-from headrace.triggers.protocols import DeviceMemory
+from headrace.triggers.protocols import DeviceMemory, Download, Upload
 
 from ..errors import DeviceOutOfMemory
 
@@ -70,11 +70,13 @@ class CpuDevice:
 
         return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
-    def upload(self, rows: Sequence[memoryview]) -> None:
-        """Nothing: the bytes are where they are computed with."""
+    def upload(self, rows: Sequence[memoryview]) -> Upload | None:
+        """None: the bytes are where they are computed with."""
+        return None
 
-    def download(self, value: Any) -> None:
-        """Nothing: results are in host memory."""
+    def download(self, value: Any) -> Download | None:
+        """None: results are in host memory."""
+        return None
 
     def enter_thread(self) -> None:
         """Nothing: every thread is as good as another."""
@@ -88,6 +90,9 @@ class CpuDevice:
 
     def memory(self) -> DeviceMemory | None:
         return None
+
+    def synchronize(self) -> None:
+        """Nothing: what was called is done."""
 
     def close(self) -> None:
         """Nothing is held."""

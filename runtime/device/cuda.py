@@ -130,5 +130,8 @@ class CudaDriver:
         free, total = cupy.cuda.runtime.memGetInfo()
         return DeviceMemory(total - free, total)
 
+    def synchronize(self) -> None:
+        cupy.cuda.Device(0).synchronize()
+
     def close(self) -> None:
         self._pool.free_all_blocks()

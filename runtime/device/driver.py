@@ -131,6 +131,10 @@ class Driver(Protocol):
         """The whole GPU's."""
         ...
 
+    def synchronize(self) -> None:
+        """Block until all streams, those of others too, are done."""
+        ...
+
     def close(self) -> None:
         """Free what is held."""
         ...

@@ -169,10 +169,12 @@ class GpuDevice:
         self.driver.enter_thread()
         return self.driver.memory()
 
-    def close(self) -> None:
+    def synchronize(self) -> None:
         self.driver.enter_thread()
-        for stream in (self.driver.copy_in_stream, self.driver.compute_stream, self.driver.copy_out_stream):
-            stream.synchronize()
+        self.driver.synchronize()
+
+    def close(self) -> None:
+        self.synchronize()
         self.watch.close()
         self._inputs.clear()
         self.driver.close()

@@ -226,8 +226,12 @@ class SimulatedDriver:
     def memory(self) -> DeviceMemory:
         return DeviceMemory(self._used_bytes, self._total_bytes)
 
+    def synchronize(self) -> None:
+        for stream in (self.copy_in_stream, self.default_stream, self.compute_stream, self.copy_out_stream):
+            stream.synchronize()
+
     def close(self) -> None:
-        self.default_stream.synchronize()
+        """Nothing is held."""
 
     # -- what its arrays ask for ---------------------------------------------------------------------------
 

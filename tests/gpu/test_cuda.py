@@ -6,6 +6,9 @@ import pytest
 from support.device_contract import DeviceContract
 from support.devices import opened, slots
 
+from headrace.runtime.device.driver import DriverEvent
+from headrace.runtime.device.gpu import GpuDevice
+from headrace.runtime.device.transfers import GpuUpload
 from headrace.triggers.protocols import Device
 
 pytestmark = pytest.mark.gpu
@@ -38,16 +41,22 @@ def test_out_of_memory(device: Device) -> None:
 
 def test_copies_overlap_computation(device: Device) -> None:
     """The copy of the next batch ends while the one before is still computed with."""
-    xp = device.xp
     rows = slots(device, 2, 1 << 20)
-    slow = xp.ones((4096, 4096), "float32")
-    for _ in range(2):  # the first time compiles and allocates
-        for _ in range(50):
-            slow = slow @ slow
-        computed = xp.cuda.get_current_stream().record()
-        upload = device.upload(rows)
-        assert upload is not None
-        copied = upload._event
-        copied.synchronize()
+    multiply(device)  # the first time compiles and allocates
+    device.synchronize()
+    computed = multiply(device)
+    upload = device.upload(rows)
+    assert isinstance(upload, GpuUpload)
+    upload._event.synchronize()
     assert not computed.done
     computed.synchronize()
+
+
+def multiply(device: Device) -> DriverEvent:
+    """An event behind some 50 ms of work."""
+    x = device.xp.ones((8192, 8192), "float32")
+    for _ in range(50):
+        x = x @ x
+    assert isinstance(device, GpuDevice)
+    event: DriverEvent = device.driver.compute_stream.record()
+    return event

@@ -27,6 +27,7 @@ TREE = ast.parse(SOURCE.read_text())
 
 # What an expression in cuda.py is, of CuPy's classes.
 OBJECTS = {
+    "cupy.cuda.Device(0)": "cuda.Device",
     "self.stream": "cuda.Stream",
     "own.stream": "cuda.Stream",
     "self.compute_stream.stream": "cuda.Stream",
@@ -66,12 +67,12 @@ def attributes() -> Iterator[tuple[str, str]]:
 def calls() -> Iterator[tuple[str, ast.Call]]:
     """(path below `cupy`, call) of each call of CuPy."""
     for node in ast.walk(TREE):
-        if not isinstance(node, ast.Call) or (path := dotted(node.func)) is None:
+        if not isinstance(node, ast.Call):
             continue
-        receiver, _, name = path.rpartition(".")
+        receiver, _, name = ast.unparse(node.func).rpartition(".")
         if receiver in OBJECTS:
             yield f"{OBJECTS[receiver]}.{name}", node
-        elif path.startswith("cupy."):
+        elif (path := dotted(node.func)) is not None and path.startswith("cupy."):
             yield path.removeprefix("cupy."), node
 
 

@@ -113,7 +113,12 @@ class DeviceContract:
         if download is None:
             pytest.skip("results are on the host already")
         arrived, errors = threading.Event(), list[BaseException | None]()
-        download.on_done(lambda error: (errors.append(error), arrived.set())[0])
+
+        def arrive(error: BaseException | None) -> None:
+            errors.append(error)
+            arrived.set()
+
+        download.on_done(arrive)
         assert arrived.wait(30)
         assert (errors, download.done, download.value.tolist()) == ([None], True, [1, 2, 3])
 

@@ -49,6 +49,28 @@ def test_arrays_are_not_copied() -> None:
     assert np.shares_memory(np.frombuffer(encoded, dtype="u1"), array)
 
 
+class Tensor:
+    """A library's array that NumPy knows by DLPack alone, as PyTorch's."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
+def test_other_libraries_arrays_are_not_copied() -> None:
+    array = np.arange(10, dtype="<f4")
+    encoded, kind = encode(Tensor(array))
+    assert kind == OCTETS
+    assert np.shares_memory(np.frombuffer(encoded, dtype="<f4"), array)
+    with pytest.raises(ResultError, match="expected an array in host memory, got `Tensor`"):
+        encode(Tensor(None))
+
+
 def test_responses() -> None:
     assert encode_response(Response("hi")) == (b"hi", TEXT)
     assert encode_response(Response(b"hi", content_type="image/png")) == (b"hi", "image/png")

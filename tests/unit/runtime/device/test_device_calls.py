@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from support.devices import Patient, simulated, slots
 
@@ -14,6 +15,7 @@ from headrace.runtime.device.gpu import GpuDevice
 from headrace.runtime.device.simulated import SimulatedDriver
 from headrace.runtime.handlers import Handler, Shape
 from headrace.triggers.events import Batch, Event, Trigger
+from headrace.triggers.outcomes import Response
 from headrace.triggers.protocols import Device
 
 
@@ -83,6 +85,79 @@ async def test_a_cancelled_call_is_not_told() -> None:
     watch.catch_up()
     await asyncio.sleep(0)
     driver.compute_stream.synchronize()
+
+
+def test_a_generators_items_are_on_the_host() -> None:
+    closed: list[bool] = []
+
+    def items(batch: Batch) -> Any:
+        try:
+            for n in range(3):
+                yield doubled(batch) + n
+        finally:
+            closed.append(True)
+
+    device = GpuDevice(SimulatedDriver(), Patient())
+    call = on_device(handler(items), device).call
+    assert [item.tolist() for item in call(batch_on(device))] == [[n, 32 + n, 64 + n] for n in range(3)]
+    call(batch_on(device)).close()
+    streamed = on_device(handler(lambda batch: Response(items(batch))), device).call(batch_on(device))
+    assert next(streamed.body).tolist() == [0, 32, 64]
+    streamed.body.close()
+    assert closed == [True, True]  # the second was never begun
+
+
+async def test_an_async_generators_items_are_on_the_host() -> None:
+    closed: list[bool] = []
+
+    async def items(batch: Batch) -> Any:
+        try:
+            for n in range(3):
+                yield doubled(batch) + n
+        finally:
+            closed.append(True)
+
+    async def response(batch: Batch) -> Response:
+        return Response(items(batch))
+
+    device = GpuDevice(SimulatedDriver())
+    found = [item.tolist() async for item in on_device(handler(items, is_async=True), device).call(batch_on(device))]
+    assert found == [[n, 32 + n, 64 + n] for n in range(3)]
+    streamed = await on_device(handler(response, is_async=True), device).call(batch_on(device))
+    assert (await anext(streamed.body)).tolist() == [0, 32, 64]
+    await streamed.body.aclose()
+    assert closed == [True, True]
+    device.close()
+
+
+async def test_an_async_handler_may_return_generators() -> None:
+    async def later(batch: Batch) -> Any:
+        return (doubled(batch) + n for n in range(2))
+
+    async def later_async(batch: Batch) -> Any:
+        async def items() -> Any:
+            yield doubled(batch)
+
+        return items()
+
+    device = GpuDevice(SimulatedDriver())
+    sync = await on_device(handler(later, is_async=True), device).call(batch_on(device))
+    assert [item.tolist() for item in sync] == [[0, 32, 64], [1, 33, 65]]
+    found = await on_device(handler(later_async, is_async=True), device).call(batch_on(device))
+    assert [item.tolist() async for item in found] == [[0, 32, 64]]
+    device.close()
+
+
+async def test_what_start_made_is_there_when_it_is_used() -> None:
+    device = GpuDevice(SimulatedDriver(), Patient())
+    made: list[Any] = []
+
+    async def start() -> None:
+        await asyncio.to_thread(lambda: made.append(device.xp.full(3, 7)))  # a thread that enters nothing
+
+    await on_device(msgspec.structs.replace(handler(doubled), start=start), device).start()
+    device.enter_thread()
+    assert made[0].tolist() == [7, 7, 7]
 
 
 def test_the_cpu_and_apps_are_left_alone() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.devices import Patient, simulated, slots
 
+from headrace.runtime.device.blocks import KEPT_BLOCKS
 from headrace.runtime.device.gpu import EARLY_GATHER_BYTES, GpuDevice
 from headrace.runtime.device.simulated import POISON, SimulatedDriver, Step
 from headrace.runtime.errors import DeviceOutOfMemory
@@ -88,12 +89,13 @@ def test_slots_are_held_until_they_are_copied() -> None:
     slab = device.allocate_host(128)
     free: list[int] = []
     rows = []
+    exporter = None
     for index in range(2):
         exporter = (ctypes.c_ubyte * 64).from_buffer(slab, index * 64)
         weakref.finalize(exporter, free.append, index)
         rows.append(memoryview(exporter).cast("B"))
-    del exporter
     upload = device.upload(rows)
+    exporter = None
     del rows, upload
     gc.collect()
     assert free == []
@@ -175,6 +177,31 @@ def test_free_blocks_are_given_up_for_a_larger_batch() -> None:
         watch.catch_up()
         assert device.to_host(device.stack(large, "uint8", (1 << 19,))).nbytes == 1 << 19
         watch.catch_up()
+
+
+def test_other_errors_of_the_library_are_passed_on() -> None:
+    device, driver, _ = simulated()
+
+    def lost(size_bytes: int) -> Any:
+        raise RuntimeError("the device fell off the bus")
+
+    driver.allocate = lost  # type: ignore[method-assign]
+    rows = slots(device, 1, 64)
+    assert device.upload(rows) is None
+    with pytest.raises(RuntimeError, match="the device fell off the bus"):
+        device.stack(rows, "uint8", (64,))
+
+
+def test_few_free_blocks_are_kept() -> None:
+    device, _, watch = simulated()
+    arrays = [device.stack(slots(device, 1, 64), "uint8", (64,)) for _ in range(8)]
+    watch.catch_up()
+    del arrays
+    watch.catch_up()
+    device.synchronize()
+    memory = device.memory()
+    assert memory is not None
+    assert memory.used_bytes == KEPT_BLOCKS * 65_536
 
 
 # -- each rule broken --------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_no_implicit_copies(xp: Any) -> None:
     with pytest.raises(TypeError, match=r"expected `\.get\(\)`"):
         np.asarray(x)
     with pytest.raises(TypeError, match=r"expected device arrays, got `numpy\.ndarray`"):
-        x + np.ones(3)
+        _ = x + np.ones(3)
     with pytest.raises(AttributeError, match="no attribute 'tobytes'"):
         x.tobytes()
     with pytest.raises(TypeError, match="unhashable"):
