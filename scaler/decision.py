@@ -205,8 +205,8 @@ def _for_requests(signals: Signals, caps: Caps) -> tuple[int, str]:
     Streams count in `in_flight` too; what their brokers say is delivered is taken off, since their backlog
     already stands for it.
     """
-    if not caps.http:
-        return 0, ""
+    if not caps.http:  # a health check, or a client that is wrong here: one replica says so
+        return min(1, signals.waiting), _count(signals.waiting, "request") + " waiting"
     in_progress = max(0, signals.in_flight - sum(reading.unsettled for reading in signals.known))
     if signals.missing:
         in_progress = 0  # can't be told from a stream's events; the held decision covers it

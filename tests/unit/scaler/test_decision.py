@@ -37,6 +37,11 @@ def test_the_reason_says_what_it_was_worked_out_from() -> None:
     assert asked(backlog(1200)).reason == "2 replicas: backlog 1200, 95 events/s a replica, drain 10 s"
 
 
+def test_a_request_to_a_stream_function_is_answered_by_one_replica() -> None:
+    decision = asked(Signals(readings={"ticks": reading()}, waiting=7), memory=Memory())
+    assert (decision.replicas, decision.reason) == (1, "1 replica: 7 requests waiting")
+
+
 def test_arrivals_add_to_it() -> None:
     memory = Memory(replicas=1, service=Service(rate=95.0), arrivals={"ticks": Arrivals(0, 0.0, 142.5)})
     decision = asked(backlog(950), memory=memory)
