@@ -189,6 +189,10 @@ class Device(Protocol):
         """Whether `error`, raised by a handler or this device, says that device memory ran out."""
         ...
 
+    def is_lost(self, error: BaseException) -> bool:
+        """Whether `error` says that this process can't use the device any more (a kernel's bad access, ...)."""
+        ...
+
     def memory(self) -> DeviceMemory | None:
         """The GPU's memory now; None on the CPU."""
         ...

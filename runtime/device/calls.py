@@ -5,6 +5,7 @@ timeouts, and what becomes of results.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
@@ -16,6 +17,10 @@ from headrace.triggers.protocols import Device, Download
 
 from ..handlers import Handler, Shape
 
+logger = logging.getLogger(__name__)
+
+Probe = Callable[[], tuple[bool, str]]
+
 BATCHES_AHEAD = 1
 """Batches formed, and on their way to the GPU, while one is computed with."""
 
@@ -24,8 +29,29 @@ def on_device(handler: Handler, device: Device) -> Handler:
     """`handler`, computing on `device`, with host arrays in its results."""
     if device.name == "cpu" or handler.shape is Shape.ASGI:
         return handler
-    call = _async_call(handler.call, device) if handler.is_async else _sync_call(handler.call, device)
-    return msgspec.structs.replace(handler, call=call, start=_start(handler.start, device))
+    health = _Health(device)
+    call = _async_call(handler.call, device, health) if handler.is_async else _sync_call(handler.call, device, health)
+    start = _start(handler.start, device)
+    alive, ready = health.of(handler.alive), health.of(handler.ready)
+    return msgspec.structs.replace(handler, call=call, start=start, alive=alive, ready=ready)
+
+
+class _Health:
+    """Whether the device is lost: then the replica can only be replaced, which its probes ask for."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._lost = ""
+
+    def notice(self, error: BaseException) -> None:
+        """Look at what a call raised."""
+        if not self._lost and self._device.is_lost(error):
+            self._lost = f"the device is lost: {error}"
+            logger.error("%s", self._lost)
+
+    def of(self, probe: Probe) -> Probe:
+        """`probe`, while the device is there."""
+        return lambda: (False, self._lost) if self._lost else probe()
 
 
 def _start(start: Callable[[], Awaitable[None]], device: Device) -> Callable[[], Awaitable[None]]:
@@ -37,10 +63,14 @@ def _start(start: Callable[[], Awaitable[None]], device: Device) -> Callable[[],
     return started
 
 
-def _sync_call(call: Callable[..., Any], device: Device) -> Callable[..., Any]:
+def _sync_call(call: Callable[..., Any], device: Device, health: _Health) -> Callable[..., Any]:
     def called(argument: Any) -> Any:
         device.enter_thread()
-        return _brought(call(argument), device)
+        try:
+            return _brought(call(argument), device)
+        except Exception as exc:
+            health.notice(exc)
+            raise
 
     return called
 
@@ -69,17 +99,25 @@ def _each_brought(items: Generator[Any, None, Any], device: Device) -> Generator
         items.close()
 
 
-def _async_call(call: Callable[..., Any], device: Device) -> Callable[..., Any]:
+def _async_call(call: Callable[..., Any], device: Device, health: _Health) -> Callable[..., Any]:
     def called(argument: Any) -> Any:
         device.enter_thread()
         result = call(argument)
-        return _each_arrived(result, device) if isinstance(result, AsyncGeneratorType) else _awaited(result, device)
+        return (
+            _each_arrived(result, device)
+            if isinstance(result, AsyncGeneratorType)
+            else _awaited(result, device, health)
+        )
 
     return called
 
 
-async def _awaited(result: Any, device: Device) -> Any:
-    return await _arrived(await result if hasattr(result, "__await__") else result, device)
+async def _awaited(result: Any, device: Device, health: _Health) -> Any:
+    try:
+        return await _arrived(await result if hasattr(result, "__await__") else result, device)
+    except Exception as exc:
+        health.notice(exc)
+        raise
 
 
 async def _arrived(result: Any, device: Device) -> Any:

@@ -88,6 +88,9 @@ class CpuDevice:
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, MemoryError | DeviceOutOfMemory)
 
+    def is_lost(self, error: BaseException) -> bool:
+        return False
+
     def memory(self) -> DeviceMemory | None:
         return None
 

@@ -16,6 +16,10 @@ from ..errors import DeviceMissing
 _DLPACK_CUDA = 2  # kDLCUDA of dlpack.h
 _ERROR_MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation of driver_types.h; CuPy has no Python name for it
 
+# Of driver_types.h, "the process must be terminated and relaunched": ECC, illegal address, launch timeout, assert,
+# hardware stack, illegal instruction, misaligned address, invalid address space, invalid pc, launch failure.
+_STICKY_ERRORS = frozenset({214, 700, 702, 710, 714, 715, 716, 717, 718, 719})
+
 
 class CudaStream:
     """A stream that does not wait for the default one, and events that sleep instead of spinning."""
@@ -125,6 +129,10 @@ class CudaDriver:
             return bool(getattr(error, "status", None) == _ERROR_MEMORY_ALLOCATION)
         # PyTorch's (`torch.OutOfMemoryError`) is told by its name, which is CuPy's too: it may not be installed.
         return type(error).__name__ == "OutOfMemoryError"
+
+    def is_lost(self, error: BaseException) -> bool:
+        errors = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
+        return isinstance(error, errors) and getattr(error, "status", None) in _STICKY_ERRORS
 
     def memory(self) -> DeviceMemory:
         free, total = cupy.cuda.runtime.memGetInfo()

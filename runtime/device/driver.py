@@ -127,6 +127,10 @@ class Driver(Protocol):
         """Whether this library says so."""
         ...
 
+    def is_lost(self, error: BaseException) -> bool:
+        """Whether every later call would fail likewise."""
+        ...
+
     def memory(self) -> DeviceMemory:
         """The whole GPU's."""
         ...

@@ -165,6 +165,9 @@ class GpuDevice:
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, DeviceOutOfMemory | MemoryError) or self.driver.is_out_of_memory(error)
 
+    def is_lost(self, error: BaseException) -> bool:
+        return self.driver.is_lost(error)
+
     def memory(self) -> DeviceMemory | None:
         self.driver.enter_thread()
         return self.driver.memory()

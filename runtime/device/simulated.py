@@ -30,6 +30,10 @@ class OutOfMemory(MemoryError):
     """What a handler's own allocation raises."""
 
 
+class DeviceLost(RuntimeError):
+    """What work may raise to show what follows from CUDA's sticky errors."""
+
+
 class Step(NamedTuple):
     """What the trace tells.
 
@@ -222,6 +226,9 @@ class SimulatedDriver:
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, OutOfMemory)
+
+    def is_lost(self, error: BaseException) -> bool:
+        return isinstance(error, DeviceLost)
 
     def memory(self) -> DeviceMemory:
         return DeviceMemory(self._used_bytes, self._total_bytes)

@@ -12,7 +12,7 @@ from headrace.runtime.device.calls import on_device
 from headrace.runtime.device.completion import Watcher
 from headrace.runtime.device.cpu import CpuDevice
 from headrace.runtime.device.gpu import GpuDevice
-from headrace.runtime.device.simulated import SimulatedDriver
+from headrace.runtime.device.simulated import DeviceLost, SimulatedDriver
 from headrace.runtime.handlers import Handler, Shape
 from headrace.triggers.events import Batch, Event, Trigger
 from headrace.triggers.outcomes import Response
@@ -158,6 +158,30 @@ async def test_what_start_made_is_there_when_it_is_used() -> None:
     await on_device(msgspec.structs.replace(handler(doubled), start=start), device).start()
     device.enter_thread()
     assert made[0].tolist() == [7, 7, 7]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_lost_device_is_told_by_the_probes(is_async: bool) -> None:
+    driver = SimulatedDriver()
+    device = GpuDevice(driver)
+
+    def fail() -> None:
+        raise DeviceLost("illegal address")
+
+    def failing(batch: Batch) -> Any:
+        driver.compute_stream.put("compute", fail)
+        return doubled(batch)
+
+    async def failing_later(batch: Batch) -> Any:
+        return failing(batch)
+
+    called = on_device(handler(failing_later if is_async else failing, is_async=is_async), device)
+    assert called.alive() == called.ready() == (True, "")
+    with pytest.raises(DeviceLost, match="illegal address"):
+        await called.call(batch_on(device)) if is_async else called.call(batch_on(device))
+    assert called.alive() == called.ready() == (False, "the device is lost: illegal address")
+    assert not device.is_lost(ValueError("the handler's own"))
+    assert not CpuDevice().is_lost(DeviceLost())
 
 
 def test_the_cpu_and_apps_are_left_alone() -> None:
