@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from headrace.triggers.arrays import Row
 from headrace.triggers.errors import UsageError
 from headrace.triggers.events import Attributes, Batch, Event, Trigger
 from headrace.triggers.headers import Headers
@@ -57,6 +58,7 @@ def make_event(
     trigger: str = "test",
     kind: str = "memory",
     device: Device | None = None,
+    row: Row | None = None,
 ) -> Event:
     """An event as a trigger would make it.
 
@@ -74,6 +76,7 @@ def make_event(
         trigger: Name of the trigger.
         kind: Kind of the trigger, which some handlers ask for.
         device: Where `tensor()` makes arrays; NumPy unless given.
+        row: What func.yaml's `batching.row` would declare.
 
     Raises:
         TypeError: Both `data` and `json`.
@@ -99,7 +102,7 @@ def make_event(
         partition=partition,
         offset=offset,
         attempt=attempt,
-        trigger=Trigger(trigger, kind, device),
+        trigger=Trigger(trigger, kind, device, row),
     )
 
 

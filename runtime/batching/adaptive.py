@@ -93,9 +93,10 @@ class LatencyModel:
 class AdaptiveSize:
     """A `Sizing` by which events are answered within a target.
 
-    As large as lets the oldest event meet the target; but never smaller than what takes half of it, or an
-    overload would make batches, and with them throughput, ever smaller. So all events meet the target while no more
-    arrive than batches of that size can serve: each waits for one batch at most, and then is in the next.
+    As large as lets the oldest event meet the target; but never smaller than what takes half of it, or load would
+    make batches, and with them throughput, ever smaller. So all events meet the target while no more arrive than
+    batches of that size can serve: each waits for one batch at most, and then is in the next. Where the oldest is
+    too late already, the largest batch is the soonest way out of the backlog.
     It waits for another row only where that costs those present less than the fixed part of a batch, which the
     other is spared; so single requests are never held up for company that does not come.
 
@@ -139,9 +140,7 @@ class AdaptiveSize:
         model = self.model
         if not model.samples:
             return 1
-        in_time = model.rows_within(self._target_s - waited_s)
-        sustained = model.rows_within(self._target_s / 2)
-        if in_time < 1 and sustained < 1:
-            return limit  # too late whatever we do: the largest batch is the soonest way out
+        size = model.rows_within(self._target_s - waited_s)
+        size = math.inf if size < 1 else max(size, model.rows_within(self._target_s / 2))
         # What lies far beyond the sizes seen is not known yet
-        return int(min(max(in_time, sustained), 2 * model.largest, limit))
+        return int(min(size, 2 * model.largest, limit))

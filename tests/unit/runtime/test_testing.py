@@ -16,6 +16,7 @@ from headrace import Ack, Batch, Context, Event, Response, Retry
 from headrace.runtime.errors import HandlerShapeError, ResultError
 from headrace.runtime.handlers import Handler, Shape
 from headrace.testing import make_event, run, running
+from headrace.triggers.arrays import Row
 from headrace.triggers.errors import UsageError
 
 
@@ -224,3 +225,13 @@ async def test_project_is_unloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert await function(b"") == name
     assert sys.path == path
     assert not {"function", "part"} & set(sys.modules)
+
+
+async def test_batch_handler_that_relies_on_its_declared_row() -> None:
+    def double(batch: Batch) -> object:
+        return batch.tensor() * 2
+
+    row = Row(dtype="uint8", shape=(2,))
+    async with running(double) as function:
+        results = await function.batch([make_event(b"\1\2", row=row), make_event(b"\1\2\3\4", row=row)])
+    assert [result.tolist() for result in results] == [[[2, 4]], [[2, 4], [6, 8]]]
