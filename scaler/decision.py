@@ -28,6 +28,9 @@ ARRIVALS_WINDOW_S = 15.0
 SERVICE_WINDOW_S = 10.0
 _LEAST_SAMPLE_S = 0.2
 
+SCALE_IN_TOLERANCE = 0.02
+"""Of hundreds of replicas one more or fewer is noise in the rates; below fifty each one counts."""
+
 
 class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """What was seen at one moment.
@@ -167,7 +170,10 @@ def decide(signals: Signals, scale: Scale, caps: Caps, now: float, memory: Memor
     bounded = min(cap, max(scale.min_replica_count, wanted))
     window = _window(signals, memory, min(cap, signals.present), bounded, now - scale.cooldown_period, now)
     replicas = min(cap, max(count for _, count in window))
-    if replicas > bounded:
+    before = memory.replicas or 0
+    if before * (1 - SCALE_IN_TOLERANCE) < replicas < before <= cap:
+        replicas, why = before, "about as many as there are"
+    elif replicas > bounded:
         why = f"kept until fewer are wanted for {scale.cooldown_period:g} s"
     elif wanted > cap:
         why = f"{why}, capped by {capped_by}"
