@@ -22,8 +22,10 @@ from headrace.triggers.protocols import Device
 from headrace.triggers.references import References
 from headrace.triggers.spec import kind_of
 
+from .asgi_invoker import AsgiInvoker
 from .batching import Batcher, make_batcher
-from .buffers import FreshBuffers
+from .buffers import Slab
+from .buffers import observe as observe_slab
 from .context import Context
 from .device import open_device
 from .device.calls import BATCHES_AHEAD, on_device
@@ -79,9 +81,9 @@ class Server:
         self._stopping = asyncio.Event()
         self._exit_code = 0
         self._unready = "it is starting"
-        self._buffers = FreshBuffers()
         self._listener: HttpListener | None = None
         self._apps: AsgiEndpoint | None = None
+        self._buffers: Slab
         self._device: Device
         self._handler: Handler
         self._threads: HandlerThreads
@@ -129,6 +131,7 @@ class Server:
         context = Context(self._spec.name, self._device, sinks)
         self._handler = on_device(load(self._project, self._spec, context), self._device)
         self._build_invoking()
+        self._build_slab()
         await self._handler.start()
         await self._streams.open(self._intake, self._in_flight, self._metrics, self._buffers, self._device)
         self._listener = self._listen()
@@ -254,6 +257,18 @@ class Server:
             self._intake = EventInvoker(handler, self._runner, self._threads, timeout_s, self._metrics)
         self._metrics.gauge("in_flight", "Events received and not settled", lambda: self._in_flight.count)
 
+    def _build_slab(self) -> None:
+        row = self._spec.batching.row
+        self._buffers = Slab(
+            self._spec.limits.slab,
+            self._device.allocate_host,
+            row_bytes=row.size_bytes if row is not None else 0,
+            handler=self._handler.name,
+        )
+        if self._device.name != "cpu":  # pinning takes long enough to be felt by the first request
+            self._buffers.prepare()
+        observe_slab(self._buffers, self._metrics)
+
     def _listen(self) -> HttpListener:
         sock, inherited = listening_socket(self._environ)
         listener = HttpListener(
@@ -276,7 +291,9 @@ class Server:
         if trigger is None:
             return UnservedEndpoint(self._spec.name)
         if self._handler.shape is Shape.ASGI:
-            self._apps = AsgiEndpoint(self._handler.call)
+            self._apps = AsgiEndpoint(
+                AsgiInvoker(self._handler.call, self._metrics.triggers[trigger.name], self._spec.limits.handler_timeout)
+            )
             return self._apps
         return EventEndpoint(self._intake, trigger, self._metrics)
 

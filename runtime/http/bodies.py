@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from ..buffers.slab import SMALL_BYTES, Slab
 from .chunks import ChunkDecoder
 from .errors import ClientDisconnected
 from .heads import CHUNKED
 
-# First buffer of a chunked body; it grows fourfold, so that each byte is moved 1.33 times at most
-_FIRST_BYTES = 16 * 1024
+# First buffer of a chunked body, no slot; it grows fourfold, so that each byte is moved 1.33 times at most
+_FIRST_BYTES = SMALL_BYTES
 # Request body read ahead of an ASGI app: a loop turn's worth
 _READ_AHEAD = 64 * 1024
 
@@ -39,18 +40,25 @@ class ChunkedBody:
 
     Args:
         decoder: Fresh.
-        allocate: Gives buffers of a size.
+        slab: Gives it memory.
         max_body: The decoder's.
+
+    Attributes:
+        buffer: What it is collected in.
+        filled: How much of that.
+        wanted_bytes: Size of the buffer that it cannot go on without, and that there was no room for; else 0.
     """
 
-    __slots__ = ("_allocate", "_buffer", "_decoder", "_filled", "_max_body")
+    __slots__ = ("_decoder", "_max_body", "_slab", "_spilled", "buffer", "filled", "wanted_bytes")
 
-    def __init__(self, decoder: ChunkDecoder, allocate: Callable[[int], memoryview], max_body: int) -> None:
+    def __init__(self, decoder: ChunkDecoder, slab: Slab, max_body: int) -> None:
         self._decoder = decoder
-        self._allocate = allocate
+        self._slab = slab
         self._max_body = max_body
-        self._buffer = memoryview(b"")
-        self._filled = 0
+        self.buffer = memoryview(bytearray())
+        self.filled = 0
+        self._spilled = bytearray()  # decoded while a buffer is wanted: a read's worth at most
+        self.wanted_bytes = 0
 
     @property
     def done(self) -> bool:
@@ -59,20 +67,42 @@ class ChunkedBody:
     @property
     def body(self) -> memoryview:
         """What was collected."""
-        return self._buffer[: self._filled]
+        return self.buffer[: self.filled]
+
+    @property
+    def has_slot(self) -> bool:
+        """It keeps others from memory while it waits for more."""
+        return len(self.buffer) > SMALL_BYTES
 
     def feed(self, data: memoryview) -> int:
         return self._decoder.feed(data, self._take)
 
+    def supply(self, buffer: memoryview) -> None:
+        """Here are `wanted_bytes`, which begin with what is `filled`; more may be wanted after that."""
+        self.buffer = buffer
+        self.wanted_bytes = 0
+        spilled, self._spilled = self._spilled, bytearray()
+        self._take(memoryview(spilled))
+
     def _take(self, piece: memoryview) -> None:
-        start, self._filled = self._filled, self._filled + len(piece)
-        if self._filled > len(self._buffer):
+        if self.wanted_bytes:
+            self._spilled += piece
+            return
+        start, end = self.filled, self.filled + len(piece)
+        if end > len(self.buffer):
             # The decoder saw to it that no more than max_body is wanted
-            size = min(max(_FIRST_BYTES, 4 * len(self._buffer)), self._max_body)
-            buffer = self._allocate(max(self._filled, size))
-            buffer[:start] = self._buffer[:start]
-            self._buffer = buffer
-        self._buffer[start : self._filled] = piece
+            size = _FIRST_BYTES
+            while size < end:
+                size *= 4
+            size = min(size, self._max_body)
+            try:
+                self.buffer = self._slab.grow(self.buffer, start, size)
+            except MemoryError:
+                self.wanted_bytes = size
+                self._spilled += piece
+                return
+        self.buffer[start:end] = piece
+        self.filled = end
 
 
 class StreamedBody:

@@ -2,13 +2,16 @@
 
 Heads are read out of one buffer that all connections of the loop share (`Edge.view`); it is never held over
 a turn. A body of known length gets one buffer of its own: what came with its head is copied in, the rest is
-received in place. One request of a connection is handled at a time, later ones wait as bytes; what is
-answered within one wake-up leaves in one write. What does not belong here: listening, events, ASGI.
+received in place. Where the slab has none, the connection reads nothing until it has. One request of a
+connection is handled at a time, later ones wait as bytes; what is answered within one wake-up leaves in one
+write. What does not belong here: listening, events, ASGI.
 """
 
 import asyncio
 import logging
+from typing import Any
 
+from ..buffers.slab import SMALL_BYTES
 from .bodies import BodyStream, ChunkedBody, Receiver, StreamedBody
 from .channel import Channel, Phase
 from .chunks import ChunkDecoder
@@ -36,6 +39,7 @@ class Connection(Channel):
 
     __slots__ = (
         "_body", "_counted", "_exchange", "_filled", "_held", "_incoming", "_pending", "_receiver", "_started_at",
+        "_starved",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
@@ -48,6 +52,7 @@ class Connection(Channel):
         self._receiver: Receiver | None = None  # takes what is received in phase FEED
         self._counted = False  # the exchange is in flight
         self._held = False  # the exchange waits for room
+        self._starved = False  # memory is waited for
         self._started_at = 0.0  # when the first byte of the request that is being received came
 
     # -- called by the transport ---------------------------------------------------------------------------
@@ -85,7 +90,7 @@ class Connection(Channel):
         self._eof = True
         if isinstance(self._receiver, StreamedBody):
             self._receiver.stream.lose()
-        return self._phase is _WAIT or self.blocked or self._exchange is not None
+        return not self._edge.secure and (self._phase is _WAIT or self.blocked or self._exchange is not None)
 
     def resume_writing(self) -> None:
         """It has caught up."""
@@ -99,6 +104,7 @@ class Connection(Channel):
         self._pending = b""
         self._out.clear()
         self._incoming = self._body = self._receiver = None
+        self._sate()
         if self._held:
             self._held = False
             self._edge.in_flight.forget(self._admit)
@@ -136,11 +142,20 @@ class Connection(Channel):
         # What is big, or much, is written at once, so that `blocked` can stop the pipeline
         if not looping or len(parts) > 1 or len(self._out) >= _JOIN_RESPONSES:
             self._flush()
-        if self._counted:
-            self._counted = False
-            self._edge.in_flight.leave()
+        self._leave()
+        if len(exchange.body) > SMALL_BYTES:
+            self._edge.buffers.settled(exchange.body, self.transport.get_write_buffer_size)
         if not looping:
             self._go_on()
+
+    def give_away(self, exchange: Exchange, headers: bytes) -> bytes:
+        """Answer 101 and part with the transport (RFC 9110 §7.8); what was received on it and not read."""
+        self._edge.responses[101] = self._edge.responses.get(101, 0) + 1
+        self.send((b"%b%b\r\n" % (self._edge.starts[101], headers),))
+        self._exchange = None
+        self._counted = False  # in flight is what the connection has become
+        received, self._pending = self._pending, b""
+        return received
 
     def _settle_body(self, exchange: Exchange) -> None:
         """After the response: what becomes of the rest of the request, and of the connection."""
@@ -168,6 +183,8 @@ class Connection(Channel):
             self.transport.abort()
         if exchange.stream is not None:
             exchange.stream.lose()
+        if len(exchange.body) > SMALL_BYTES:
+            self._edge.buffers.settled(exchange.body, self.transport.get_write_buffer_size)
         self._leave()
 
     # -- called by the listener ----------------------------------------------------------------------------
@@ -259,25 +276,38 @@ class Connection(Channel):
             return stop
         if length == CHUNKED:
             decoder = ChunkDecoder(edge.max_body, edge.max_header)
-            self._begin_feed(exchange, ChunkedBody(decoder, self._allocate, edge.max_body))
-        else:
-            body = self._allocate(length)
-            have = end - stop
-            if have >= length:
-                stop += length
-                body[:] = view[stop - length : stop]
-                exchange.body = body
-                self._dispatch(exchange)
-                return stop
-            body[:have] = view[stop:end]
-            self._begin_body(exchange, body, have)
-        if exchange.head.expects_continue and stop == end:
-            self._out.append(CONTINUE)
-        return stop if length == CHUNKED else end
+            self._begin_feed(exchange, ChunkedBody(decoder, edge.buffers, edge.max_body))
+            if exchange.head.expects_continue and stop == end:
+                self._out.append(CONTINUE)
+            return stop
+        if length <= SMALL_BYTES and end - stop >= length:
+            end = stop + length
+            exchange.body = memoryview(bytearray(view[stop:end]))
+            self._dispatch(exchange)
+            return end
+        if length > edge.max_body:
+            raise _too_large(edge.max_body)
+        try:
+            body = edge.allocate(length)
+        except MemoryError:
+            self._incoming = exchange
+            self._starve(length)
+            return stop
+        return stop + self._begin_body(exchange, body, view[stop:end])
 
-    def _begin_body(self, exchange: Exchange, body: memoryview, have: int) -> None:
+    def _begin_body(self, exchange: Exchange, body: memoryview, begun: memoryview) -> int:
+        """Receive a body of which `begun` has come already, with bytes behind it perhaps; how many were its own."""
+        size = min(len(begun), len(body))
+        body[:size] = begun[:size]
+        if size == len(body):
+            exchange.body = body
+            self._dispatch(exchange)
+            return size
         self._started_at = self._started_at or self._edge.now
-        self._incoming, self._body, self._filled, self._phase = exchange, body, have, _BODY
+        self._incoming, self._body, self._filled, self._phase = exchange, body, size, _BODY
+        if exchange.head.expects_continue and not size:
+            self._out.append(CONTINUE)
+        return size
 
     def _end_body(self, body: memoryview) -> None:
         exchange, self._incoming, self._body = self._incoming, None, None
@@ -286,6 +316,9 @@ class Connection(Channel):
         self._phase = _HEAD
         self._looping = True
         self._dispatch(exchange)
+        self._end_turn()
+
+    def _end_turn(self) -> None:
         self._looping = False
         if self._out or self._phase is _LINGER:
             self._flush()
@@ -300,17 +333,70 @@ class Connection(Channel):
         receiver = self._receiver
         assert receiver is not None
         used = receiver.feed(data)
-        if receiver.done:
+        if type(receiver) is ChunkedBody:
+            self._fed(receiver)
+        elif receiver.done:
             self._receiver = None
             self._started_at = 0.0
+            self._phase = _HEAD if self._exchange is None else _WAIT
+        return used
+
+    def _fed(self, receiver: ChunkedBody) -> None:
+        if receiver.wanted_bytes:
+            slab = self._edge.buffers
+            # Two that wait with slots in hand could wait for each other; alone it would wait for itself
+            if receiver.has_slot and (slab.waiting or slab.slots == 1):
+                raise _no_memory()
+            self._starve(receiver.wanted_bytes, receiver.buffer, receiver.filled)
+        elif receiver.done:
+            exchange, self._incoming, self._receiver = self._incoming, None, None
+            assert exchange is not None
+            exchange.body = receiver.body
+            self._dispatch(exchange)
+        else:
+            self._phase = _FEED
+
+    # -- waiting for memory --------------------------------------------------------------------------------
+
+    def _starve(self, size_bytes: int, *grown: Any) -> None:
+        """The slab is full: read nothing until there is a buffer of `size_bytes`."""
+        self._started_at = self._started_at or self._edge.now
+        self._phase = _WAIT
+        self._starved = True
+        self.transport.pause_reading()
+        self._edge.buffers.when_room(size_bytes, self._supply, *grown)
+
+    def _sate(self) -> bool:
+        """Wait for memory no more; whether it was waited for."""
+        starved, self._starved = self._starved, False
+        if starved:
+            self._edge.buffers.forget(self._supply)
+        return starved
+
+    def _supply(self, buffer: memoryview) -> None:
+        """Here is what was waited for."""
+        if not self._starved:
+            return
+        self._starved = False
+        self._phase = _HEAD
+        self._looping = True
+        receiver = self._receiver
+        try:
             if isinstance(receiver, ChunkedBody):
+                receiver.supply(buffer)
+                self._fed(receiver)
+            else:
                 exchange, self._incoming = self._incoming, None
                 assert exchange is not None
-                exchange.body = receiver.body
-                self._dispatch(exchange)
-            else:
-                self._phase = _HEAD if self._exchange is None else _WAIT
-        return used
+                begun, self._pending = memoryview(self._pending), b""
+                used = self._begin_body(exchange, buffer, begun)
+                self._pending = bytes(begun[used:])
+        except RequestError as exc:
+            self._refuse(exc)
+        self._end_turn()
+        if not self._held and not self._starved and self._phase is not _LINGER:
+            self._resume_reading()
+            self._go_on()
 
     def _begin_stream(self, exchange: Exchange, view: memoryview, at: int, end: int) -> int:
         edge = self._edge
@@ -339,15 +425,6 @@ class Connection(Channel):
 
     def _continue(self) -> None:
         self.send((CONTINUE,))
-
-    def _allocate(self, size_bytes: int) -> memoryview:
-        edge = self._edge
-        if size_bytes > edge.max_body:
-            raise _too_large(edge.max_body)
-        try:
-            return edge.allocate(size_bytes)
-        except MemoryError:
-            raise RequestError(503, "no memory for the request body", "overload") from None
 
     # -- handling ------------------------------------------------------------------------------------------
 
@@ -414,6 +491,7 @@ class Connection(Channel):
         edge.metrics.refused(error.kind)
         exchange, receiver = self._exchange, self._receiver
         self._incoming = self._body = self._receiver = None
+        self._pending = b""
         self._started_at = 0.0
         self._idle_since = edge.now
         answered = False
@@ -436,7 +514,10 @@ class Connection(Channel):
         self._out.append(head + body)
 
     def _time_out(self) -> None:
-        self._refuse(RequestError(408, "expected the whole request in time", "timeout"))
+        if self._sate():
+            self._refuse(_no_memory())
+        else:
+            self._refuse(RequestError(408, "expected the whole request in time", "timeout"))
         self._flush()
 
     def _leave(self) -> None:
@@ -458,3 +539,7 @@ class Connection(Channel):
 
 def _too_large(max_body: int) -> RequestError:
     return RequestError(413, f"expected at most {max_body} bytes of body", "too_large")
+
+
+def _no_memory() -> RequestError:
+    return RequestError(503, "no memory for the request body", "overload")

@@ -10,7 +10,8 @@ from typing import Any
 
 import uvloop
 
-from headrace.runtime.buffers import FreshBuffers
+from headrace.runtime.buffers import Slab
+from headrace.runtime.device.cpu import CpuDevice
 from headrace.runtime.http.events import EventEndpoint
 from headrace.runtime.http.exchange import Endpoint
 from headrace.runtime.http.listener import HttpListener
@@ -56,11 +57,15 @@ def answer(value: object) -> Submit:
 class Served:
     """A listener that serves."""
 
-    def __init__(self, endpoint: Endpoint, limits: Limits, in_flight: int, metrics: Metrics) -> None:
+    def __init__(
+        self, endpoint: Endpoint, limits: Limits, in_flight: int, metrics: Metrics, row_bytes: int = 0
+    ) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.socket.getsockname()[1]
         self.metrics = metrics
         self.in_flight = InFlight(in_flight)
+        self.slab_memory = memoryview(b"")
+        self.slab = Slab(limits.slab, self._allocate_slab, row_bytes=row_bytes, handler="test")
         self.health: tuple[bool, str] = (True, "")
         self.listener = HttpListener(
             self.socket,
@@ -69,8 +74,12 @@ class Served:
             in_flight=self.in_flight,
             metrics=metrics,
             probes=Probes(alive=lambda: (True, ""), ready=lambda: self.health, metrics=lambda: b"metrics 1\n"),
-            buffers=FreshBuffers(),
+            buffers=self.slab,
         )
+
+    def _allocate_slab(self, size_bytes: int) -> memoryview:
+        self.slab_memory = CpuDevice().allocate_host(size_bytes)
+        return self.slab_memory
 
     async def connect(self) -> "Client":
         return Client(*await asyncio.open_connection("127.0.0.1", self.port))
@@ -128,13 +137,13 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def serving(
-    what: Submit | Endpoint = echo, *, in_flight: int = 256, accept: bool = True, **limits: Any
+    what: Submit | Endpoint = echo, *, in_flight: int = 256, accept: bool = True, row_bytes: int = 0, **limits: Any
 ) -> AsyncGenerator[Served]:
     """Serve an endpoint, or a function behind an `EventEndpoint`; `limits` by name, in seconds and bytes."""
     metrics = Metrics(["http"])
     endpoint: Endpoint = what if hasattr(what, "handle") else EventEndpoint(FakeIntake(what), TRIGGER, metrics)  # type: ignore[assignment]
     sized = {name: _limit(name, value) for name, value in limits.items()}
-    served = Served(endpoint, Limits(**sized), in_flight, metrics)
+    served = Served(endpoint, Limits(**sized), in_flight, metrics, row_bytes)
     if accept:
         served.listener.start()
     try:
@@ -166,4 +175,4 @@ def without_date(data: bytes) -> bytes:
 def _limit(name: str, value: Any) -> Any:
     if name == "max_connections":
         return value
-    return Bytes(value) if name in ("max_body", "max_header") else Seconds(value)
+    return Bytes(value) if name in ("max_body", "max_header", "slab") else Seconds(value)

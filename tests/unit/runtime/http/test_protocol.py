@@ -330,16 +330,6 @@ async def test_pipeline_is_bounded_while_a_request_is_handled() -> None:
         await client.close()
 
 
-async def test_no_memory_for_a_body() -> None:
-    def refuse(size_bytes: int) -> memoryview:
-        raise MemoryError
-
-    async with serving() as served:
-        served.listener._edge.allocate = refuse
-        assert (await served.ask(post(HOST.strip(), b"Content-Length: 2", body=b"ab"))).startswith(b"HTTP/1.1 503 ")
-        assert served.metrics.http_refused == {"overload": 1}
-
-
 async def test_endpoint_that_raises_answers_500(caplog: pytest.LogCaptureFixture) -> None:
     def broken(event: Event, settle: Settle) -> None:
         raise ValueError("secret")
