@@ -7,12 +7,12 @@ What does not belong here: finding the app, and HTTP itself.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import HandlerLoadError
 from .bodies import BodyStream
-from .errors import ClientDisconnected
+from .errors import ClientDisconnected, RequestError
 from .responses import header_lines
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 # 2.4: `send` raises OSError once the client is gone
 _VERSIONS = {"version": "3.0", "spec_version": "2.4"}
-_NO_WEBSOCKETS = "WebSocket connections are not supported; expected plain HTTP"
+_NO_WEBSOCKETS = "WebSocket needs its library: pip install 'headrace[websocket]'"
 
 
 class AsgiEndpoint:
@@ -50,10 +50,30 @@ class AsgiEndpoint:
     def handle(self, exchange: "Exchange") -> None:
         """Run the app on the request."""
         if (exchange.head.header(b"upgrade") or b"").lower() == b"websocket":
-            exchange.keep_alive = False
-            exchange.fail(400, _NO_WEBSOCKETS)
+            self._handle_websocket(exchange)
+        else:
+            self._run(_Cycle(exchange).run(self._app, self._scope(exchange)))
+
+    def _handle_websocket(self, exchange: "Exchange") -> None:
+        exchange.keep_alive = False  # whatever refuses it
+        try:
+            from .asgi_websocket import WebSocketCycle, accept_key, scope_of
+        except ModuleNotFoundError as exc:
+            if exc.name != "wsproto":
+                raise
+            logger.error("WebSocket refused: pip install 'headrace[websocket]' path=%s", exchange.head.path)
+            exchange.fail(501, _NO_WEBSOCKETS)
             return
-        task = asyncio.get_running_loop().create_task(_Cycle(exchange).run(self._app, self._scope(exchange)))
+        try:
+            accept = accept_key(exchange.head)
+        except RequestError as exc:
+            exchange.fail(exc.status, exc.reason, exc.headers)
+            return
+        cycle = WebSocketCycle(exchange, accept, _Cycle(exchange).send)
+        self._run(cycle.run(self._app, scope_of(self._scope(exchange), exchange.head)))
+
+    def _run(self, cycle: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(cycle)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -68,7 +88,7 @@ class AsgiEndpoint:
             "asgi": _VERSIONS,
             "http_version": "1.1" if exchange.head.http_1_1 else "1.0",
             "method": exchange.head.method,
-            "scheme": "http",
+            "scheme": "https" if exchange.secure else "http",
             "path": exchange.head.path,
             "raw_path": exchange.head.raw_path,
             "query_string": exchange.head.query,

@@ -57,6 +57,11 @@ class Channel(asyncio.BufferedProtocol):
         self.blocked = False
         self.lost = False
 
+    @property
+    def edge(self) -> Edge:
+        """What all connections of the listener share."""
+        return self._edge
+
     def address(self, which: str) -> object:
         """`peername` or `sockname`."""
         return self.transport.get_extra_info(which)
@@ -66,6 +71,9 @@ class Channel(asyncio.BufferedProtocol):
         self.blocked = True
         self._unsent = 0
         self._idle_since = self._edge.now
+
+    def part(self) -> None:
+        """The replica drains: nothing is to be told to the client before its next response."""
 
     def send(self, parts: tuple[bytes | memoryview, ...]) -> None:
         """Write a part of a streamed response."""
@@ -107,7 +115,7 @@ class Channel(asyncio.BufferedProtocol):
         if self._hung_up:
             return
         self._hung_up = True
-        if self._eof:
+        if self._eof or self._edge.secure:
             self.transport.close()
             return
         self._resume_reading()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .bodies import BodyStream
     from .protocol import Connection
+    from .websocket import WebSocket
 
 # Larger bodies go to the transport as they are; below, one joined write is cheaper than two
 _JOIN_BELOW = 16 * 1024
@@ -79,6 +80,11 @@ class Exchange:
     def started(self) -> bool:
         """A streaming response was begun."""
         return self._left is not None
+
+    @property
+    def secure(self) -> bool:
+        """The connection is encrypted."""
+        return self._connection is not None and self._connection.edge.secure
 
     @property
     def peer(self) -> object:
@@ -178,6 +184,20 @@ class Exchange:
         elif self._connection is not None:
             connection, self._connection = self._connection, None
             connection.finish(self, (b"0\r\n\r\n",) if left == IN_CHUNKS else ())
+
+    def upgrade(self, headers: bytes) -> "WebSocket":
+        """Answer 101 and go over to WebSocket; the client is there, and the endpoint streams bodies.
+
+        Args:
+            headers: Header lines of the answer, the handshake's among them.
+        """
+        from .websocket import WebSocket
+
+        connection, self._connection = self._connection, None
+        assert connection is not None
+        websocket = WebSocket(connection.edge)
+        websocket.take_over(connection, connection.give_away(self, headers))
+        return websocket
 
     def lose(self) -> None:
         """The client is gone; whoever answers is told."""

@@ -10,9 +10,9 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from headrace.triggers.protocols import Buffers
-
+from ..buffers import Slab
 from ..inflight import InFlight
 from ..metrics import Metrics
 from ..spec import Limits
@@ -20,6 +20,11 @@ from .edge import Edge
 from .exchange import Endpoint
 from .probes import Probes
 from .protocol import Connection
+
+if TYPE_CHECKING:
+    import ssl
+
+    from .websocket import WebSocket
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +50,7 @@ class HttpListener:
         metrics: Counts responses and refusals.
         probes: Answers health checks and scrapes.
         buffers: Where bodies lie.
+        tls: Certificate and key; None: plain HTTP.
     """
 
     def __init__(
@@ -56,13 +62,19 @@ class HttpListener:
         in_flight: InFlight,
         metrics: Metrics,
         probes: Probes,
-        buffers: Buffers,
+        buffers: Slab,
+        tls: "ssl.SSLContext | None" = None,
     ) -> None:
         self._sock: socket.socket | None = sock
         self._in_flight = in_flight
         self._max_connections = limits.max_connections
         self._edge = Edge(endpoint, limits=limits, in_flight=in_flight, metrics=metrics, probes=probes, buffers=buffers)
         self._edge.on_lost = self._connection_gone
+        self._edge.secure = tls is not None
+        self._metrics = metrics
+        # A handshake is the beginning of a first request
+        secured = {"ssl": tls, "ssl_handshake_timeout": float(limits.read_timeout)}
+        self._transport_options: dict[str, Any] = secured if tls is not None else {}
         self._opening: dict[asyncio.Task[None], socket.socket] = {}
         self._accepting = False
         self._serving = False
@@ -111,11 +123,15 @@ class HttpListener:
 
         Args:
             hand_over: Given the sockets of idle connections, non-blocking, at most 64 at a time, nothing
-                received and not answered on any; None: they are closed, and responses say so.
+                received and not answered on any; None, or TLS: they are closed, and responses say so.
         """
         if self._serving:
             self.stop_accepting(close=False)
+        if self._edge.secure:  # another process does not have the keys of its connections
+            hand_over = None
         self._edge.closing = hand_over is None
+        for connection in tuple(self._edge.connections):
+            connection.part()
         while True:
             idle = [connection for connection in self._edge.connections if connection.idle]
             for start in range(0, len(idle), _HAND_OVER_GROUP):
@@ -188,9 +204,11 @@ class HttpListener:
     async def _open(self, sock: socket.socket) -> None:
         try:
             loop = asyncio.get_running_loop()
-            await loop.connect_accepted_socket(lambda: Connection(self._edge), sock)
-        except OSError as exc:  # closed by the client meanwhile
+            await loop.connect_accepted_socket(lambda: Connection(self._edge), sock, **self._transport_options)
+        except OSError as exc:  # closed by the client meanwhile, or no TLS
             logger.debug("connection not opened error=%s", exc)
+            if self._edge.secure:
+                self._metrics.refused("handshake")
             sock.close()
 
     def _opened(self, task: asyncio.Task[None]) -> None:
@@ -202,7 +220,7 @@ class HttpListener:
         self._connection_gone()
 
 
-def _detach(connection: Connection) -> socket.socket | None:
+def _detach(connection: "Connection | WebSocket") -> socket.socket | None:
     """The connection's socket, parted from its transport: a second descriptor keeps it open when that closes."""
     transport = connection.transport
     transport.pause_reading()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import ssl
 import struct
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -58,7 +59,13 @@ class Served:
     """A listener that serves."""
 
     def __init__(
-        self, endpoint: Endpoint, limits: Limits, in_flight: int, metrics: Metrics, row_bytes: int = 0
+        self,
+        endpoint: Endpoint,
+        limits: Limits,
+        in_flight: int,
+        metrics: Metrics,
+        tls: ssl.SSLContext | None = None,
+        row_bytes: int = 0,
     ) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.socket.getsockname()[1]
@@ -74,6 +81,7 @@ class Served:
             in_flight=self.in_flight,
             metrics=metrics,
             probes=Probes(alive=lambda: (True, ""), ready=lambda: self.health, metrics=lambda: b"metrics 1\n"),
+            tls=tls,
             buffers=self.slab,
         )
 
@@ -81,8 +89,9 @@ class Served:
         self.slab_memory = CpuDevice().allocate_host(size_bytes)
         return self.slab_memory
 
-    async def connect(self) -> "Client":
-        return Client(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def connect(self, tls: ssl.SSLContext | None = None) -> "Client":
+        name = None if tls is None else "localhost"
+        return Client(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls, server_hostname=name))
 
     async def ask(self, data: bytes) -> bytes:
         """Everything that comes back for `data`, until the server closes."""
@@ -137,13 +146,19 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def serving(
-    what: Submit | Endpoint = echo, *, in_flight: int = 256, accept: bool = True, row_bytes: int = 0, **limits: Any
+    what: Submit | Endpoint = echo,
+    *,
+    in_flight: int = 256,
+    accept: bool = True,
+    tls: ssl.SSLContext | None = None,
+    row_bytes: int = 0,
+    **limits: Any,
 ) -> AsyncGenerator[Served]:
     """Serve an endpoint, or a function behind an `EventEndpoint`; `limits` by name, in seconds and bytes."""
     metrics = Metrics(["http"])
     endpoint: Endpoint = what if hasattr(what, "handle") else EventEndpoint(FakeIntake(what), TRIGGER, metrics)  # type: ignore[assignment]
     sized = {name: _limit(name, value) for name, value in limits.items()}
-    served = Served(endpoint, Limits(**sized), in_flight, metrics, row_bytes)
+    served = Served(endpoint, Limits(**sized), in_flight, metrics, tls, row_bytes)
     if accept:
         served.listener.start()
     try:

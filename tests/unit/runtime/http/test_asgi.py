@@ -248,13 +248,6 @@ async def test_slow_body_times_out() -> None:
         assert data.startswith(b"HTTP/1.1 408 ")
 
 
-async def test_websockets_are_refused() -> None:
-    upgrade = b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-    status, headers, body = await ask(echo, upgrade)
-    assert (status, headers["connection"]) == (400, "close")
-    assert b"WebSocket" in body
-
-
 async def test_app_that_closes_the_connection() -> None:
     async def last(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse("x", headers={"connection": "close"})(scope, receive, send)
