@@ -53,7 +53,7 @@ class CudaDriver:
     """`driver.Driver` on CuPy.
 
     Args:
-        memory_limit_bytes: Most that CuPy's pool takes; None: all there is.
+        memory_limit_bytes: Most that CuPy's pool takes; None: what CUPY_GPU_MEMORY_LIMIT says, or all there is.
 
     Raises:
         DeviceMissing: There is no GPU, or its driver is too old for this CuPy.
@@ -68,7 +68,8 @@ class CudaDriver:
         except cupy.cuda.runtime.CUDARuntimeError as exc:
             raise DeviceMissing(f"device cuda: expected a GPU that CuPy {cupy.__version__} can use: {exc}") from exc
         self._pool = cupy.get_default_memory_pool()
-        self._pool.set_limit(size=memory_limit_bytes)  # None lifts it
+        if memory_limit_bytes is not None:  # else CUPY_GPU_MEMORY_LIMIT counts
+            self._pool.set_limit(size=memory_limit_bytes)
         self.copy_in_stream = CudaStream()
         self.compute_stream = CudaStream()
         self.copy_out_stream = CudaStream()
