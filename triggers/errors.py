@@ -9,6 +9,7 @@
     │   ├── BrokerUnavailable      it cannot be reached at present
     │   ├── StreamMissing          it answers, but has no such stream or topic (not retriable)
     │   ├── ConsumerConflict       a consumer of that name is there, but of another sort (not retriable)
+    │   ├── CorruptRecords         fetched bytes are not what Kafka writes
     │   └── MessageRefused         it can never take this message: too large, a bad header (not retriable)
     ├── HandlerError               runtime/errors.py: the function's code
     └── PlatformError              scaler/errors.py: processes or the cluster
@@ -61,6 +62,24 @@ class ConsumerConflict(TriggerError):
     """The broker has a consumer of this name that cannot be made what func.yaml says."""
 
     retriable: ClassVar[bool] = False
+
+
+class CorruptRecords(TriggerError):
+    """Fetched bytes are not what Kafka writes; every record before `offset` is good.
+
+    Retriable: another replica, or another fetch, may have sound bytes.
+
+    Attributes:
+        topic: Where they were fetched from.
+        partition: Of the topic.
+        offset: Of the first record that can't be read.
+    """
+
+    def __init__(self, text: str, *, topic: str, partition: int, offset: int) -> None:
+        super().__init__(f"fetched records: {text} - at {topic}/{partition}/{offset}")
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
 
 
 class MessageRefused(TriggerError):
