@@ -28,7 +28,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "delete": "Drain a running function, then stop it.",
     },
     "Settings": {
-        "config": "Change environment variables and local secrets.",
+        "config": "Change environment variables, local secrets and API keys.",
         "templates": "List the templates.",
         "schema": "Print the JSON Schema of func.yaml.",
         "completion": "Print a script that completes func's commands in your shell.",

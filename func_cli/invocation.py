@@ -5,6 +5,7 @@ What does not belong here: which function is meant (selection) and stream trigge
 
 import http.client
 import socket
+import ssl
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import SplitResult, urlsplit
@@ -44,6 +45,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         headers: Beside Host and Content-Length; a later one of the same name wins.
         body: None sends none.
         timeout_s: For each wait: connecting, and each part of the response.
+        verify: Refuse a certificate that nobody known vouches for.
+        authorities: PEM file of those who may vouch, instead of the system's.
     """
 
     url: str
@@ -51,6 +54,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     headers: Sequence[tuple[str, str]] = ()
     body: bytes | None = None
     timeout_s: float = 60.0
+    verify: bool = True
+    authorities: str | None = None
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -74,8 +79,7 @@ def send(request: Request, on_head: Callable[[Head], None], on_data: Callable[[b
         MisuseError: The URL or a header is none.
     """
     parts = _parsed(request.url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=request.timeout_s)
+    connection = _connection(request, parts)
     path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
     try:
         headers = {name.lower(): value for name, value in request.headers}
@@ -92,12 +96,32 @@ def send(request: Request, on_head: Callable[[Head], None], on_data: Callable[[b
         raise CommandError(f"invoke: no such host - at `{request.url}`") from exc
     except TimeoutError as exc:
         raise CommandError(f"invoke: no answer within {request.timeout_s:g}s - at `{request.url}`") from exc
+    except ssl.SSLCertVerificationError as exc:
+        why = exc.verify_message or "it is not valid"
+        hint = "func invoke --cacert certificate.pem   # or --insecure"
+        raise CommandError(f"invoke: the certificate is refused: {why} - at `{request.url}`", hint) from exc
     except (OSError, http.client.HTTPException) as exc:
         raise CommandError(f"invoke: {_said(exc)} - at `{request.url}`") from exc
     except ValueError as exc:  # http.client on a header that is none
         raise MisuseError(f"invoke: {_said(exc)}") from exc
     finally:
         connection.close()
+
+
+def _connection(request: Request, parts: SplitResult) -> http.client.HTTPConnection:
+    host, timeout_s = parts.hostname or "", request.timeout_s
+    if parts.scheme != "https":
+        return http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
+    try:
+        context = ssl.create_default_context(cafile=request.authorities)
+    except (OSError, ssl.SSLError) as exc:
+        raise MisuseError(
+            f"--cacert: expected a file of PEM certificates, got none - at `{request.authorities}`"
+        ) from exc
+    if not request.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=context)
 
 
 def _said(exc: Exception) -> str:

@@ -47,11 +47,12 @@ def parse(address: str) -> tuple[str, int]:
     return bare, int(port)
 
 
-def url_of(sock: socket.socket) -> str:
+def url_of(sock: socket.socket, secure: bool = False) -> str:
     """Where the socket answers; what listens on all addresses is named by one that works from here."""
+    scheme = "https" if secure else "http"
     bound, port = sock.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound) or str(bound)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _bind(host: str, port: int, hint: str | None = None) -> socket.socket:

@@ -33,8 +33,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     def load(self, project: Project) -> Spec:
         """The project's func.yaml as it is now, with what was asked for over it."""
         spec = project.load(self.overrides, embedded=self.embedded, envs=self.envs)
-        if not self.reload or spec.scaler.scale.min_replica_count > 0:
+        if not (self.reload or spec.secure) or spec.scaler.scale.min_replica_count > 0:
             return spec
-        # one replica stays warm: an edit is to be seen at once
+        # one replica stays: an edit is to be seen at once, and a TLS connection passes to no other process
         scale = msgspec.structs.replace(spec.scaler.scale, min_replica_count=1)
         return msgspec.structs.replace(spec, scaler=msgspec.structs.replace(spec.scaler, scale=scale))

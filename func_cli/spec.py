@@ -15,6 +15,7 @@ import msgspec
 from headrace.runtime import spec as runtime
 from headrace.scaler import spec as scaler
 from headrace.triggers.errors import SpecError
+from headrace.triggers.http.spec import HttpTrigger
 from headrace.triggers.nats.spec import NatsSink, NatsTrigger
 from headrace.triggers.spec import SinkSpec, TriggerSpec
 from headrace.triggers.units import convert, duration
@@ -77,6 +78,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     def envs(self) -> tuple[Env, ...]:
         """`run.envs`, references unresolved."""
         return (self.file.run.envs if self.file.run else None) or ()
+
+    @property
+    def secure(self) -> bool:
+        """Whether the function's listener speaks TLS."""
+        return any(isinstance(trigger, HttpTrigger) and trigger.tls is not None for trigger in self.runtime.triggers)
 
     @property
     def needs_broker(self) -> bool:

@@ -88,7 +88,7 @@ class Supervisor:
             name=options.name, project=str(project.path.resolve()), pid=os.getpid(), started_s=time.time(),
             invoke=spec.runtime.invoke,
         )  # fmt: skip
-        self._url = url_of(listener)
+        self._url = url_of(listener, spec.secure)
         self._spec_files: list[Path] = []
         self._specs = 0
         self._stopping = asyncio.Event()
@@ -166,6 +166,8 @@ class Supervisor:
         assert self._control is not None
         await self._platform.start()
         self._output.say("listening", url=self._url, name=self._options.name)
+        if self._spec.secure:  # nobody but a replica could begin a TLS connection
+            self._output.say("one replica stays, since the listener speaks TLS")
         try:
             await self._first_replica(self._platform)
             if not self._stopping.is_set():
@@ -239,6 +241,7 @@ class Supervisor:
         """Let other commands know which version is served, and where."""
         self._state = msgspec.structs.replace(
             self._state,
+            url=url_of(self._listener, self._spec.secure),
             broker=self._broker_url,
             spec=str(self._spec_files[-1]),
             invoke=self._spec.runtime.invoke,
@@ -268,7 +271,7 @@ class Supervisor:
             spec.scaler,
             self._reported,
             backlogs,
-            in_flight_limit=spec.runtime.concurrency.in_flight,
+            in_flight_limit=spec.runtime.concurrency.in_flight * spec.runtime.concurrency.workers,
             replicas=self._options.replicas,
         )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from headrace.triggers import wire
 from headrace.triggers.errors import HeadraceError
 from headrace.triggers.events import Trigger
-from headrace.triggers.http.spec import HttpTrigger
+from headrace.triggers.http.spec import HttpTrigger, resolve
 from headrace.triggers.kinds import make_sink
 from headrace.triggers.protocols import Device
 from headrace.triggers.references import References
@@ -35,6 +35,7 @@ from .handlers import Handler, Shape
 from .http.asgi import AsgiEndpoint
 from .http.events import EventEndpoint
 from .http.exchange import Endpoint
+from .http.gate import guarded
 from .http.listener import HttpListener
 from .http.probes import Probes
 from .http.unserved import UnservedEndpoint
@@ -134,7 +135,7 @@ class Server:
         self._build_slab()
         await self._handler.start()
         await self._streams.open(self._intake, self._in_flight, self._metrics, self._buffers, self._device)
-        self._listener = self._listen()
+        self._listener = self._listen(references)
         self._link.report(self._in_flight, self._metrics)
         # What is alive now lives as long as the process: the collector need not walk it again and again.
         gc.freeze()
@@ -269,16 +270,24 @@ class Server:
             self._buffers.prepare()
         observe_slab(self._buffers, self._metrics)
 
-    def _listen(self) -> HttpListener:
+    def _listen(self, references: References) -> HttpListener:
+        declared = next((trigger for trigger in self._spec.triggers if isinstance(trigger, HttpTrigger)), None)
+        http = None if declared is None else resolve(declared, references)
+        endpoint, tls = self._endpoint(http), None
+        if http is not None and http.tls is not None:
+            from .http.tls import server_context
+
+            tls = server_context(http.tls, f"triggers.{http.name}.tls")
         sock, inherited = listening_socket(self._environ)
         listener = HttpListener(
             sock,
-            self._endpoint(),
+            endpoint,
             limits=self._spec.limits,
             in_flight=self._in_flight,
             metrics=self._metrics,
             probes=Probes(alive=self._handler.alive, ready=self._readiness, metrics=self._metrics.render),
             buffers=self._buffers,
+            tls=tls,
         )
         self._metrics.gauge("http_connections", "Open HTTP connections", lambda: listener.connections)
         if not inherited:
@@ -286,16 +295,15 @@ class Server:
             logger.info("listening address=%s:%s", address[0], address[1])
         return listener
 
-    def _endpoint(self) -> Endpoint:
-        trigger = next((self._triggers[t.name] for t in self._spec.triggers if isinstance(t, HttpTrigger)), None)
-        if trigger is None:
+    def _endpoint(self, http: HttpTrigger | None) -> Endpoint:
+        if http is None:
             return UnservedEndpoint(self._spec.name)
         if self._handler.shape is Shape.ASGI:
             self._apps = AsgiEndpoint(
-                AsgiInvoker(self._handler.call, self._metrics.triggers[trigger.name], self._spec.limits.handler_timeout)
+                AsgiInvoker(self._handler.call, self._metrics.triggers[http.name], self._spec.limits.handler_timeout)
             )
-            return self._apps
-        return EventEndpoint(self._intake, trigger, self._metrics)
+            return guarded(self._apps, http, self._metrics)
+        return guarded(EventEndpoint(self._intake, self._triggers[http.name], self._metrics), http, self._metrics)
 
     def _readiness(self) -> tuple[bool, str]:
         return (False, self._unready) if self._unready else self._handler.ready()

@@ -1,14 +1,18 @@
-"""`func config`: environment variables in func.yaml, and secrets of this machine."""
+"""`func config`: environment variables in func.yaml, secrets of this machine, and API keys of a function."""
 
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..command import Group
 from ..errors import MisuseError, did_you_mean
 from ..output import note, output_option, show, table
+
+if TYPE_CHECKING:
+    from ..api_keys import StoredKeys
 
 _path = click.option("-p", "--path", default=".", show_default=True, help="The function's folder.")
 
@@ -19,10 +23,11 @@ _path = click.option("-p", "--path", default=".", show_default=True, help="The f
       func config envs add --name LOG_LEVEL --value debug
       func config secrets set broker password < password.txt
       func config envs add --name PASSWORD --value '{{ secret:broker:password }}'
+      func config keys create shop
     """,
 )
 def command() -> None:
-    """Change environment variables and local secrets."""
+    """Change environment variables, local secrets and API keys."""
 
 
 @command.group()
@@ -136,6 +141,51 @@ def remove_secret(name: str, key: str | None, path: str) -> None:
 
     stored.remove(Project(path).secrets, name, key)
     note(f"removed `{name}`" if key is None else f"removed `{key}` of `{name}`")
+
+
+@command.group()
+def keys() -> None:
+    """API keys of a function that faces the network: only their hashes are stored."""
+
+
+@keys.command("list", examples="func config keys list")
+@_path
+@output_option
+def list_keys(path: str, output: str) -> None:
+    """List the names of the keys."""
+    found = [{"name": name} for name in _stored_keys(path)[0].names()]
+    show(found, output, lambda: table(("name",), [(key["name"],) for key in found]))
+
+
+@keys.command("create", examples="func config keys create shop > shop.key")
+@click.argument("name")
+@_path
+def create_key(name: str, path: str) -> None:
+    """Make a key for the client NAME and print it, once; a function that runs has to be started again."""
+    stored, used = _stored_keys(path)
+    token = stored.create(name)
+    note(f"stored the hash of `{name}` in `{stored.reference}`")
+    if not used:
+        note(f'ask for keys with: triggers: [{{name: http, kind: http, apiKeys: "{stored.reference}"}}]')
+    click.echo(token)
+
+
+@keys.command("remove", examples="func config keys remove shop")
+@click.argument("name")
+@_path
+def remove_key(name: str, path: str) -> None:
+    """Refuse the key of NAME, from the function's next start on."""
+    stored, _ = _stored_keys(path)
+    stored.remove(name)
+    note(f"removed `{name}` of `{stored.reference}`")
+
+
+def _stored_keys(path: str) -> "tuple[StoredKeys, bool]":
+    from ..api_keys import of
+    from ..project import Project
+
+    project = Project(path)
+    return of(project.load(), project.private / "secrets")
 
 
 def _value(name: str, key: str, file: Path | None) -> bytes:

@@ -12,7 +12,7 @@ from ..errors import CommandError, MisuseError
 from ..output import output_option
 
 if TYPE_CHECKING:
-    from ..invocation import CloudEvent, Head
+    from ..invocation import CloudEvent, Head, Request
     from ..runs import Registry, RunState
 
 _MESSAGE = '{"message":"Hello World"}'  # Knative's func sends the same
@@ -42,6 +42,8 @@ _MESSAGE = '{"message":"Hello World"}'  # Knative's func sends the same
 @click.option("-e", "--extension", "extensions", multiple=True, metavar="NAME=VALUE", help="CloudEvent: extension.")
 @click.option("--trigger", metavar="NAME", help="Publish to the stream that this trigger reads.")
 @click.option("--subject", help="With --trigger: publish here.  [default: its first without wildcards]")
+@click.option("--cacert", metavar="FILE", help="HTTPS: PEM certificates to trust.  [default: the system's]")
+@click.option("--insecure", is_flag=True, help="HTTPS: trust any certificate.")
 @click.option("--timeout", type=DURATION, default="60s", show_default=True, help="Wait for an answer this long.")
 @output_option
 @click.pass_context
@@ -61,6 +63,8 @@ def command(
     extensions: tuple[str, ...],
     trigger: str | None,
     subject: str | None,
+    cacert: str | None,
+    insecure: bool,
     timeout: float,
     output: str,
 ) -> None:
@@ -89,8 +93,14 @@ def command(
     if trigger is not None:
         _publish(run, trigger, body or b"", pairs, subject, output)
     else:
+        from ..invocation import Request
+
         verbose = getattr(context.find_object(Settings), "verbose", False)
-        _send(url, run, method.upper(), body, pairs, timeout, verbose)
+        request = Request(
+            url=url, method=method.upper(), headers=pairs, body=body, timeout_s=timeout, verify=not insecure,
+            authorities=cacert,
+        )  # fmt: skip
+        _send(request, run, verbose)
 
 
 def _place(target: str | None, registry: "Registry") -> tuple[str, "RunState | None"]:
@@ -156,16 +166,8 @@ def _pair(text: str, separator: str, option: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _send(
-    url: str,
-    run: "RunState | None",
-    method: str,
-    body: bytes | None,
-    headers: list[tuple[str, str]],
-    timeout_s: float,
-    verbose: bool,
-) -> None:
-    from ..invocation import Request, send
+def _send(request: "Request", run: "RunState | None", verbose: bool) -> None:
+    from ..invocation import send
     from ..output import note
 
     out = sys.stdout.buffer
@@ -181,12 +183,14 @@ def _send(
         out.write(data)
         out.flush()
 
-    head = send(Request(url=url, method=method, headers=headers, body=body, timeout_s=timeout_s), on_head, on_data)
+    head = send(request, on_head, on_data)
     if out.isatty() and not last.endswith(b"\n"):
         click.echo()
     if not head.ok:
         hint = f"func logs {run.name}" if run else None
-        raise CommandError(f"invoke: answered {head.status} {head.reason} - at `{url}`", hint)
+        if head.status == 401:
+            hint = "func invoke -H 'X-API-Key: <key>'   # func config keys create <name> makes one"
+        raise CommandError(f"invoke: answered {head.status} {head.reason} - at `{request.url}`", hint)
 
 
 def _publish(

@@ -6,7 +6,7 @@ import msgspec
 
 from ..errors import SpecError
 from ..protocols import Capabilities
-from ..references import has_references
+from ..references import References, has_references
 from ..units import Seconds
 
 CAPABILITIES = Capabilities(backlog=True, wake=True)
@@ -71,6 +71,30 @@ class HttpTrigger(
     tls: Tls | None = None
     cors: Cors | None = None
     api_keys: str | None = None
+
+
+def resolve(spec: HttpTrigger, references: References) -> HttpTrigger:
+    """`spec` with every reference in its strings replaced, checked again with the values in.
+
+    Raises:
+        ReferenceMissing: Naming each place that was looked in.
+        SpecError: A value is not what its place asks for.
+    """
+    at = f"triggers.{spec.name}"
+    tls, cors, keys = spec.tls, spec.cors, spec.api_keys
+    if tls is not None:
+        tls = Tls(
+            certificate=references.resolve(tls.certificate, f"{at}.tls.certificate"),
+            key=references.resolve(tls.key, f"{at}.tls.key"),
+        )
+    if cors is not None:
+        origins = references.resolve(cors.allow_origins, f"{at}.cors.allowOrigins")
+        cors = msgspec.structs.replace(cors, allow_origins=tuple(origins))
+    if keys is not None:
+        keys = references.resolve(keys, f"{at}.apiKeys")
+    resolved = msgspec.structs.replace(spec, tls=tls, cors=cors, api_keys=keys)
+    check(resolved, at)
+    return resolved
 
 
 def check(spec: HttpTrigger, at: str) -> None:

@@ -2,6 +2,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -112,3 +113,14 @@ def test_what_is_no_url_is_refused(text: str) -> None:
 def test_a_header_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(MisuseError, match="invoke: invalid header"):
         post(Request(url=url, headers=[("x", "a\r\nb: c")]))
+
+
+def test_authorities_that_are_none(tmp_path: Path) -> None:
+    for file in (tmp_path / "missing", Path(__file__)):
+        with pytest.raises(MisuseError, match="--cacert: expected a file of PEM certificates"):
+            post(Request(url="https://127.0.0.1:1", authorities=str(file)))
+
+
+def test_a_server_without_tls(url: str) -> None:
+    with pytest.raises(CommandError, match="invoke: "):
+        post(Request(url=url.replace("http:", "https:"), verify=False))
