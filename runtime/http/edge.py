@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..buffers import Slab
+from ..buffers.slab import SMALL_BYTES
 from ..inflight import InFlight
 from ..metrics import Metrics
 from ..spec import Limits
@@ -53,6 +54,7 @@ class Edge:
         self.streams_body = endpoint.streams_body
         # A body that is streamed lies in no slot
         self.max_body = limits.max_body if self.streams_body else min(limits.max_body, buffers.largest_bytes)
+        self.small_bytes = min(SMALL_BYTES, self.max_body)
         self.max_header: int = limits.max_header
         self.in_flight = in_flight
         self.metrics = metrics

@@ -280,7 +280,7 @@ class Connection(Channel):
             if exchange.head.expects_continue and stop == end:
                 self._out.append(CONTINUE)
             return stop
-        if length <= SMALL_BYTES and end - stop >= length:
+        if length <= edge.small_bytes and end - stop >= length:
             end = stop + length
             exchange.body = memoryview(bytearray(view[stop:end]))
             self._dispatch(exchange)
