@@ -55,11 +55,18 @@ class PlatformLink:
         self._timer: asyncio.TimerHandle | None = None
         self._descriptor: int | None = None
         self._ended = threading.Event()
+        self._hand_over = True
+        self._metrics: Metrics | None = None
         if (descriptor := environ.get(wire.CONTROL_FD)) is not None:
             sock = socket.socket(fileno=int(descriptor))
             sock.setblocking(False)
             self._descriptor = os.dup(sock.fileno())
             self._channel = Channel(sock, wire.FromPlatform, self._received, self._closed)
+
+    @property
+    def takes_connections(self) -> bool:
+        """Whether idle connections are to be passed to the platform."""
+        return self.connected and self._hand_over
 
     @property
     def connected(self) -> bool:
@@ -97,9 +104,19 @@ class PlatformLink:
             )
 
         if self._channel is not None:
+            self._metrics = metrics
             self._read_status = status
             self._in_flight = in_flight
             in_flight.on_change = self._changed
+
+    def report_as(self, read_status: Callable[[], wire.Status]) -> None:
+        """Let `read_status` say what `Status` says; `changed` has it sent."""
+        self._read_status = read_status
+
+    def changed(self) -> None:
+        """Send a `Status` soon; many calls send one."""
+        if self._channel is not None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(STATUS_INTERVAL_S, self._send_changed)
 
     def close(self) -> None:
         """Hang up: this process ends by itself."""
@@ -120,15 +137,29 @@ class PlatformLink:
             self._in_flight.on_change = self._changed
             self.send(self._read_status())
 
+    def _send_changed(self) -> None:
+        self._timer = None
+        if self._read_status is not None:
+            self.send(self._read_status())
+
     def _received(self, message: wire.FromPlatform, sockets: list[socket.socket]) -> None:
         match message:
             case wire.Drain():
+                self._hand_over = message.hand_over
                 self._replica.stop("the platform asked for it")
             case wire.Adopt():
                 self._replica.adopt(sockets)
             case wire.Ping():
                 status = self._read_status() if self._read_status is not None else wire.Status(in_flight=0)
                 self.send(status)
+            case wire.Scrape():
+                self._send_samples()
+
+    def _send_samples(self) -> None:
+        from .exposition import families_of, lines_of
+
+        for line in lines_of(families_of(self._metrics) if self._metrics is not None else ()):
+            self.send(line)
 
     def _closed(self) -> None:
         # The parent is gone: nobody would replace or stop this process any more.

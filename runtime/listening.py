@@ -35,9 +35,13 @@ def address_of(environ: Mapping[str, str]) -> tuple[str, int]:
     if (text := environ.get(wire.ADDRESS)) is not None:
         return parse_address(text)
     port = environ.get("PORT", "8080")
-    # Kubernetes sets the first in every pod, Knative the second: only there may strangers connect.
-    host = "0.0.0.0" if "KUBERNETES_SERVICE_HOST" in environ or "K_SERVICE" in environ else "127.0.0.1"
+    host = "0.0.0.0" if in_container(environ) else "127.0.0.1"
     return parse_address(f"{host}:{port}")
+
+
+def in_container(environ: Mapping[str, str]) -> bool:
+    """Whether strangers may connect: Kubernetes sets the first in every pod, Knative the second."""
+    return "KUBERNETES_SERVICE_HOST" in environ or "K_SERVICE" in environ
 
 
 def parse_address(text: str) -> tuple[str, int]:

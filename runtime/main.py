@@ -1,5 +1,7 @@
 """`python -m headrace.runtime.main`: run one replica of the function that the environment describes.
 
+With `concurrency.workers` above 1 it is a supervisor, which starts this module again for each worker.
+
 What does not belong here: anything besides reading the environment and starting the loop.
 """
 
@@ -30,6 +32,10 @@ def main() -> int:
     logs.configure(environ.get(wire.LOG_LEVEL, "info"), environ.get(wire.LOG_FORMAT, "json"), function.name)
 
     async def live() -> int:
+        if function.concurrency.workers > 1 and wire.WORKER not in environ:
+            from .supervisor import Supervisor
+
+            return await Supervisor(function, environ).run()
         return await Server(function, project, environ).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -121,7 +121,8 @@ class Server:
         """
         self._link.open(float(self._spec.limits.drain_timeout) + SHUTDOWN_S)
         self._catch_signals()
-        required = wire.CONTROL_FD not in self._environ
+        # A laptop may lack the GPU that a container was promised
+        required = self._environ.get(wire.WORKER) == "container" or wire.CONTROL_FD not in self._environ
         self._device = open_device(self._environ.get(wire.DEVICE, "auto"), gpus=self._spec.gpus, required=required)
         observe(self._device, self._metrics)
         for trigger in self._triggers.values():
@@ -161,7 +162,7 @@ class Server:
 
     async def settle(self) -> None:
         """Finish what is in flight, within `limits.drainTimeout`."""
-        hand_over = self._link.hand_over if self._link.connected else None
+        hand_over = self._link.hand_over if self._link.takes_connections else None
         try:
             async with asyncio.timeout(float(self._spec.limits.drain_timeout)):
                 waits = [self._streams.settled()]
@@ -285,7 +286,12 @@ class Server:
             limits=self._spec.limits,
             in_flight=self._in_flight,
             metrics=self._metrics,
-            probes=Probes(alive=self._handler.alive, ready=self._readiness, metrics=self._metrics.render),
+            probes=Probes(
+                alive=self._handler.alive,
+                ready=self._readiness,
+                # One worker's would be a part of the truth: the supervisor has all
+                metrics=None if wire.WORKER in self._environ else self._metrics.render,
+            ),
             buffers=self._buffers,
             tls=tls,
         )

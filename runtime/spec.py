@@ -76,12 +76,12 @@ class Concurrency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How much runs side by side in one replica.
 
     Attributes:
-        workers: Processes; more than 1 is for replicas in containers.
+        workers: Processes of one replica, under a supervisor that shares its socket among them.
         threads: For sync handlers; `auto`: min(32, cores + 4) for per-event handlers, 1 for batches.
         in_flight: Events received and not settled, per process.
     """
 
-    workers: Literal[1] = 1
+    workers: int = 1
     threads: int | Literal["auto"] = "auto"
     in_flight: int = 256
 
@@ -209,6 +209,7 @@ def _check_numbers(spec: RuntimeSpec) -> None:
         ("batching.maxBatchSize", spec.batching.max_batch_size, 1),
         *((f"batching.preferredBatchSize[{i}]", n, 1) for i, n in enumerate(spec.batching.preferred_batch_size)),
         ("batching.priorityLevels", spec.batching.priority_levels, 0),
+        ("concurrency.workers", spec.concurrency.workers, 1),
         ("concurrency.inFlight", spec.concurrency.in_flight, 1),
         ("concurrency.threads", 1 if spec.concurrency.threads == "auto" else spec.concurrency.threads, 1),
         ("limits.maxHeader", spec.limits.max_header, 1024),

@@ -17,6 +17,10 @@ CONTROL_FD = "HEADRACE_CONTROL_FD"
 """Descriptor of the stream socket to the platform. Absent: there is none (a container)."""
 ADDRESS = "HEADRACE_ADDRESS"
 """`host:port` to listen at without LISTEN_FD; else `PORT` (Knative) on all addresses in a container."""
+METRICS_ADDRESS = "HEADRACE_METRICS_ADDRESS"
+"""`host:port` of the health and metrics that the workers of one replica share; only with several workers."""
+WORKER = "HEADRACE_WORKER"
+"""Set for a replica's workers by their supervisor: `local` under a platform, `container` without one."""
 PROJECT = "HEADRACE_PROJECT"
 """The function project's folder; else the working directory."""
 BROKER = "HEADRACE_NATS_URL"
@@ -86,11 +90,41 @@ class Connections(_Message, frozen=True):
     count: int
 
 
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """One number of a metric, as Prometheus has it."""
+
+    name: str
+    labels: dict[str, str] = {}
+    value: float
+
+
+class Family(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric: its `# HELP` and `# TYPE`, and samples."""
+
+    name: str
+    kind: str
+    text: str
+    samples: list[Sample]
+
+
+class Samples(_Message, frozen=True):
+    """All that a worker counts, in answer to `Scrape`; in several lines, of which the last has no `more`."""
+
+    families: list[Family]
+    more: bool = False
+
+
 # -- platform to replica -----------------------------------------------------------------------------------
 
 
 class Drain(_Message, frozen=True):
-    """Finish what is in flight, pass idle connections back, exit 0. SIGTERM does the same."""
+    """Finish what is in flight, pass idle connections back, exit 0. SIGTERM does the same.
+
+    Attributes:
+        hand_over: Idle connections are passed back; else they are closed, and responses say so.
+    """
+
+    hand_over: bool = True
 
 
 class Adopt(_Message, frozen=True):
@@ -103,8 +137,12 @@ class Ping(_Message, frozen=True):
     """Answer with a `Status`: shows that the loop turns."""
 
 
-FromReplica = Hello | Ready | Unready | Failed | Status | Draining | Connections
-FromPlatform = Drain | Adopt | Ping
+class Scrape(_Message, frozen=True):
+    """Answer with `Samples`. A supervisor asks its workers."""
+
+
+FromReplica = Hello | Ready | Unready | Failed | Status | Draining | Connections | Samples
+FromPlatform = Drain | Adopt | Ping | Scrape
 
 MAX_LINE = 64 * 1024
 """Bytes in a line; longer ones are a fault of the peer."""

@@ -14,8 +14,8 @@ PREFIXES = (b"/health/", b"/metrics")
 """Every probed path begins with one of these."""
 
 # prometheus-client's CONTENT_TYPE_PLAIN_0_0_4, without importing it
-_EXPOSITION = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 _FRESH = b"cache-control: no-store\r\n"
+EXPOSITION = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n" + _FRESH
 
 
 class Probes(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,12 +24,12 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         alive: (whether the process can still work, why not); not so: it is to be replaced.
         ready: (whether it takes requests, why not); not so: it is to be left alone.
-        metrics: The Prometheus exposition.
+        metrics: The Prometheus exposition; None: it is not here.
     """
 
     alive: Callable[[], tuple[bool, str]]
     ready: Callable[[], tuple[bool, str]]
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], bytes] | None
 
     def answer(self, path: bytes, owns_metrics_path: bool) -> tuple[int, bytes, bytes] | None:
         """(status, header lines, body) where `path` is a probe's.
@@ -42,8 +42,8 @@ class Probes(msgspec.Struct, frozen=True, kw_only=True):
             return _health("alive", self.alive())
         if path == b"/health/readiness":
             return _health("ready", self.ready())
-        if path == b"/health/metrics" or (path == b"/metrics" and not owns_metrics_path):
-            return 200, _EXPOSITION + _FRESH, self.metrics()
+        if self.metrics is not None and (path == b"/health/metrics" or (path == b"/metrics" and not owns_metrics_path)):
+            return 200, EXPOSITION, self.metrics()
         return None
 
 

@@ -120,3 +120,27 @@ async def test_without_a_platform_nothing_happens() -> None:
     link.send(wire.Ready())
     link.close()
     assert not link.connected
+
+
+async def test_scrapes_are_answered_before_and_after_reporting(ends: Ends) -> None:
+    ends.platform.send(wire.Scrape())
+    assert (await ends.messages(2))[1] == wire.Samples(families=[])
+    ends.link.report(InFlight(5), Metrics(["t"]))
+    ends.platform.send(wire.Scrape())
+    assert "headrace_events" in {family.name for family in (await ends.messages(3))[2].families}
+
+
+async def test_a_drain_that_takes_no_connections(ends: Ends) -> None:
+    assert ends.link.takes_connections
+    ends.platform.send(wire.Drain(hand_over=False))
+    while not ends.replica.stopped:
+        await asyncio.sleep(0)
+    assert not ends.link.takes_connections
+
+
+async def test_a_status_of_ones_own(ends: Ends) -> None:
+    ends.link.changed()  # nothing to say yet
+    ends.link.report_as(lambda: wire.Status(in_flight=7))
+    ends.link.changed()
+    ends.link.changed()
+    assert (await ends.messages(2))[1].in_flight == 7

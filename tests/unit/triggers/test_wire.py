@@ -13,6 +13,9 @@ FROM_REPLICA: list[wire.FromReplica] = [
     wire.Status(3, {"t": 2}, 0.5, 1.5, 4),
     wire.Draining(),
     wire.Connections(2),
+    wire.Samples(
+        [wire.Family(name="f", kind="gauge", text="t", samples=[wire.Sample(name="f", value=1.5)])], more=True
+    ),
 ]
 
 
@@ -23,7 +26,9 @@ def test_messages_of_a_replica_come_back_as_they_were(message: wire.FromReplica)
     assert msgspec.json.decode(line, type=wire.FromReplica) == message
 
 
-@pytest.mark.parametrize("message", [wire.Drain(), wire.Adopt(3), wire.Ping()])
+@pytest.mark.parametrize(
+    "message", [wire.Drain(), wire.Drain(hand_over=False), wire.Adopt(3), wire.Ping(), wire.Scrape()]
+)
 def test_messages_of_the_platform_come_back_as_they_were(message: wire.FromPlatform) -> None:
     assert msgspec.json.decode(msgspec.json.encode(message), type=wire.FromPlatform) == message
 
