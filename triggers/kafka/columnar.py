@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import CorruptRecords
 from . import _columnar_py as twin
 from .columns import Columns
-from .compression import DecompressionError, decompress
+from .compression import DecompressionError, Decompressor
 from .kernels import Kernels, kernels
 
 if TYPE_CHECKING:
@@ -158,9 +158,10 @@ class _Reader:
         self._read_committed = read_committed
         self._limit_bytes = limit_bytes
         self._using = using
+        self._decompressor = Decompressor(limit_bytes)
         self._segments: list[Segment] = []
-        self._parts: list[memoryview | None] = []  # one a segment: its decompressed bytes; None: in the view
-        self._grown_bytes = 0
+        self._plain: list[int] = []  # numbers of the segments that lie in the view
+        self._grown = bytearray()  # what the others lie in
 
     def read_batches(self, check_crc: bool) -> None:
         """Read batch after batch, to the end, a cut-off batch or the limit of decompressed bytes.
@@ -187,20 +188,15 @@ class _Reader:
             raise _Corrupt(f"expected a batch of at least {_HEADER.size} bytes, got {size}")
 
     def joined(self) -> "tuple[memoryview, list[Segment]]":
-        """What the segments lie in: the view, or where a batch was compressed all of them in one piece."""
-        if all(part is None for part in self._parts):
+        """What the segments lie in: the view, or where a batch was compressed what all of them were copied into."""
+        if not self._grown:
             return self.view, self._segments
-        if len(self._parts) == 1 and self._parts[0] is not None:
-            return self._parts[0].toreadonly(), self._segments
-        pieces: list[memoryview] = []
-        moved: list[Segment] = []
-        at = 0
-        for segment, part in zip(self._segments, self._parts, strict=True):
-            piece = self.view[segment[0] : segment[1]] if part is None else part
-            pieces.append(piece)
-            moved.append((at, at + len(piece), *segment[2:]))
-            at += len(piece)
-        return memoryview(b"".join(pieces)), moved
+        for number in self._plain:
+            segment = self._segments[number]
+            start, stop = segment[:2]
+            self._segments[number] = (len(self._grown), len(self._grown) + stop - start, *segment[2:])
+            self._grown += self.view[start:stop]
+        return memoryview(self._grown).toreadonly(), self._segments
 
     def _expect_batch(self, at: int, length: int, end: int) -> None:
         """A whole batch of magic 2 lies here."""
@@ -234,14 +230,17 @@ class _Reader:
             return True
         if batch.attributes & _CONTROL:
             return True
-        part = self._decompressed(batch, start, end)
-        if part is not None:
-            self._grown_bytes += len(part)
-            if self._grown_bytes > self._limit_bytes:
+        if not batch.attributes & _CODEC or start == end:
+            self._expect_room(batch, end - start)
+            self._plain.append(len(self._segments))
+        else:
+            part = self._decompressed(batch, start, end)
+            start, end = len(self._grown), len(self._grown) + len(part)
+            if end > self._limit_bytes:
                 return False
-            start, end = 0, len(part)
+            self._expect_room(batch, len(part))
+            self._grown += part
         self._segments.append(_segment(batch, start, end))
-        self._parts.append(part)
         return True
 
     def _is_aborted(self, batch: _Batch, start: int, end: int) -> bool:
@@ -257,10 +256,12 @@ class _Reader:
         return bool(batch.attributes & _TRANSACTIONAL) and batch.producer_id in self._aborting
 
     def _is_abort_marker(self, batch: _Batch, start: int, end: int) -> bool:
-        part = self._decompressed(batch, start, end)
-        segment = _segment(batch, start, end) if part is None else _segment(batch, 0, len(part))
-        source = self.view if part is None else part
-        columns, problem = self._using.fill(source, [segment], batch.records, 0)
+        source = self.view
+        if batch.attributes & _CODEC and start < end:
+            source = self._decompressed(batch, start, end)
+            start, end = 0, len(source)
+        self._expect_room(batch, end - start)
+        columns, problem = self._using.fill(source, [_segment(batch, start, end)], batch.records, 0)
         if problem is not None:
             raise _Corrupt(f"{_REASONS[problem[3]]} in record {problem[1]} of a control batch")
         keys = self._using.blobs(source, columns[2], columns[3])
@@ -271,18 +272,16 @@ class _Reader:
             raise _Corrupt(f"expected a control record's key of 4 bytes, got {len(key or b'')}")
         return int.from_bytes(key[2:4], "big") == _ABORT
 
-    def _decompressed(self, batch: _Batch, start: int, end: int) -> memoryview | None:
-        """The batch's records; None: they are not compressed. Makes sure that they can be as many as it says."""
-        part: memoryview | None = None
-        if batch.attributes & _CODEC and (batch.records or end > start):
-            try:
-                part = decompress(batch.attributes & _CODEC, self.view[start:end], self._limit_bytes)
-            except DecompressionError as exc:
-                raise _Corrupt(str(exc)) from exc
-        most = (end - start if part is None else len(part)) // _SMALLEST_RECORD_BYTES
-        if batch.records > most:
+    def _decompressed(self, batch: _Batch, start: int, end: int) -> memoryview:
+        try:
+            return memoryview(self._decompressor.decompress(batch.attributes & _CODEC, self.view[start:end]))
+        except DecompressionError as exc:
+            raise _Corrupt(str(exc)) from exc
+
+    def _expect_room(self, batch: _Batch, size_bytes: int) -> None:
+        """The batch's records can be as many as it says: room is made for so many."""
+        if batch.records > (most := size_bytes // _SMALLEST_RECORD_BYTES):
             raise _Corrupt(f"expected at most {most} records in a batch of this size, got {batch.records}")
-        return part
 
 
 def _segment(batch: _Batch, start: int, stop: int) -> "Segment":
