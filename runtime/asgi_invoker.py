@@ -36,42 +36,58 @@ class AsgiInvoker:
         self._app = app
         self._counts = counts
         self._timeout_s = timeout_s
+        # Those that have not begun to answer, the oldest first: one timer looks at all, none is set per request.
+        self._waiting: dict[asyncio.Task[Any], float] = {}
+        self._expired: set[asyncio.Task[Any]] = set()
+        self._sweeping = False
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """One request or WebSocket connection."""
-        counts = self._counts
+        """One request or WebSocket connection; runs in a task of its own."""
+        counts, waiting = self._counts, self._waiting
         counts.received += 1
         started = time.monotonic()
-        begun = False
-        timer = asyncio.timeout(self._timeout_s)
+        task = asyncio.current_task()
+        assert task is not None
+        waiting[task] = started
+        if not self._sweeping:
+            self._sweep()
 
-        async def sending(message: Message) -> None:
-            nonlocal begun
-            if not begun:
-                begun = True
-                timer.reschedule(None)
-            await send(message)
+        def sending(message: Message) -> Awaitable[None]:
+            waiting.pop(task, None)
+            return send(message)
 
         try:
-            async with timer:
-                await self._app(scope, receive, sending)
-        except TimeoutError:
-            if not timer.expired():  # the app's own
-                counts.failed("handler")
+            await self._app(scope, receive, sending)
+        except asyncio.CancelledError:
+            if task not in self._expired:
+                counts.failed("client")
                 raise
+            task.uncancel()
             counts.failed("timeout")
             logger.error("app timed out path=%s expected_within_s=%g", scope.get("path"), self._timeout_s)
             await _answer_timeout(scope, send)
-        except asyncio.CancelledError:
-            counts.failed("client")
-            raise
         except Exception:
             counts.failed("handler")
             raise
         else:
             counts.ok += 1
         finally:
+            waiting.pop(task, None)
+            self._expired.discard(task)
             counts.duration.observe(time.monotonic() - started)
+
+    def _sweep(self) -> None:
+        """Cancel what is late, at most a quarter of the timeout after its time; end when nothing waits."""
+        latest = time.monotonic() - self._timeout_s
+        for task, started in list(self._waiting.items()):
+            if started > latest:
+                break
+            del self._waiting[task]
+            self._expired.add(task)
+            task.cancel()
+        self._sweeping = bool(self._waiting)
+        if self._sweeping:
+            asyncio.get_running_loop().call_later(min(1.0, self._timeout_s / 4), self._sweep)
 
 
 async def _answer_timeout(scope: MutableMapping[str, Any], send: Send) -> None:
