@@ -7,7 +7,7 @@ What does not belong here: handlers, events and results.
 """
 
 import asyncio
-from asyncio import _enter_task, _leave_task  # pyright: ignore  # documented: asyncio "Extending", task lifetime
+from asyncio import _enter_task, _leave_task, current_task  # pyright: ignore  # documented: asyncio "Extending"
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import coroutine
@@ -33,27 +33,39 @@ class EagerRunner:
 
     def run(self, work: Coroutine[Any, Any, Any], done: Done) -> None:
         """Take the first step of `work` now; `done` is called before this returns if that was all."""
-        parked = self._parked
-        running = asyncio.current_task(self._loop)
-        if running is not None:  # only one task may be current
-            _leave_task(self._loop, running)
-        _enter_task(self._loop, parked.task)
         try:
-            yielded = parked.context.run(work.send, None)
+            yielded = self.step(work)
         except StopIteration as stop:
             result, error = stop.value, None
         except BaseException as exc:
             result, error = None, exc
         else:
-            self._carry_on(parked, work, yielded, done)
+            self.carry_on(work, yielded, done)
             return
-        finally:
-            _leave_task(self._loop, parked.task)
-            if running is not None:
-                _enter_task(self._loop, running)
-        if len(parked.context) != parked.context_size:  # what it set must not be seen by the next
-            self._renew()
         done(result, error)
+
+    def step(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Take the first step of `work`; gives what it yielded, for `carry_on`.
+
+        Raises:
+            StopIteration: That was all; it carries the result.
+            BaseException: What `work` raised.
+        """
+        parked, loop = self._parked, self._loop
+        running = current_task(loop)
+        if running is not None:  # only one task may be current
+            _leave_task(loop, running)
+        _enter_task(loop, parked.task)
+        try:
+            return parked.context.run(work.send, None)
+        except BaseException:
+            if len(parked.context) != parked.context_size:  # what it set must not be seen by the next
+                self._renew()
+            raise
+        finally:
+            _leave_task(loop, parked.task)
+            if running is not None:
+                _enter_task(loop, running)
 
     def cancel_all(self) -> None:
         """Cancel what is suspended; each `done` gets `CancelledError`."""
@@ -68,8 +80,9 @@ class EagerRunner:
         self._parked.task.cancel()
         self._parked = _Parked(self._loop)
 
-    def _carry_on(self, parked: "_Parked", work: Coroutine[Any, Any, Any], yielded: Any, done: Done) -> None:
-        self._parked = _Parked(self._loop)
+    def carry_on(self, work: Coroutine[Any, Any, Any], yielded: Any, done: Done) -> None:
+        """Let the task in which `work` took its `step` take the others; to be called before anything else runs."""
+        parked, self._parked = self._parked, _Parked(self._loop)
         self._busy.add(parked)
         timer = self._loop.call_later(self._timeout_s, self._time_out, parked)
 

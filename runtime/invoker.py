@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from types import CoroutineType, GeneratorType
 from typing import Any
 
@@ -54,13 +55,23 @@ class EventInvoker:
         return [call.args[0] for call in calls]
 
     def _on_loop(self, event: Event, settle: Settle) -> None:
+        # As `EagerRunner.run` does it; neither a closure nor a call more for what finishes at once, which is 5%
+        # of a request's CPU time
         started = time.monotonic()
-
-        def done(result: Any, error: BaseException | None) -> None:
+        work = self._within(event)
+        try:
+            yielded = self._runner.step(work)
+        except StopIteration as stop:
             self._metrics.triggers[event.trigger.name].duration.observe(time.monotonic() - started)
-            settle(event, self._result(result) if error is None else failure(error, self._timeout_s, event))
+            settle(event, streamed(stop.value, self._threads, self._timeout_s))
+        except BaseException as exc:
+            self._done(event, settle, started, None, exc)
+        else:
+            self._runner.carry_on(work, yielded, partial(self._done, event, settle, started))
 
-        self._runner.run(self._within(event), done)
+    def _done(self, event: Event, settle: Settle, started: float, result: Any, error: BaseException | None) -> None:
+        self._metrics.triggers[event.trigger.name].duration.observe(time.monotonic() - started)
+        settle(event, self._result(result) if error is None else failure(error, self._timeout_s, event))
 
     async def _within(self, event: Event) -> Any:
         token = current.set(event)

@@ -10,8 +10,8 @@ from ..inflight import InFlight
 from ..metrics import Metrics
 from ..spec import Limits
 from .exchange import Endpoint
-from .heads import RecentHeads
 from .probes import Probes
+from .recent_heads import RecentHeads
 from .responses import ResponseStarts
 
 if TYPE_CHECKING:

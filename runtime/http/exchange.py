@@ -113,12 +113,12 @@ class Exchange:
         self._connection = None
         start = connection.start_of(status, self)
         size = len(body) if length is None else length
-        if self.head.method == "HEAD" or status == 204 or status == 304:
+        if status == 204 or status == 304 or self.head.method == "HEAD":
             body = b""
             if status == 204 or (status == 304 and not size):  # RFC 9110 §8.6
                 connection.finish(self, (b"%b%b\r\n" % (start, headers),))
                 return
-        if len(body) < _JOIN_BELOW:
+        if size < _JOIN_BELOW or len(body) < _JOIN_BELOW:
             connection.finish(self, (b"".join((start, headers, b"content-length: %d\r\n\r\n" % size, body)),))
         else:
             connection.finish(self, (b"%b%bcontent-length: %d\r\n\r\n" % (start, headers, size), body))

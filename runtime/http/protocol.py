@@ -142,7 +142,9 @@ class Connection(Channel):
         # What is big, or much, is written at once, so that `blocked` can stop the pipeline
         if not looping or len(parts) > 1 or len(self._out) >= _JOIN_RESPONSES:
             self._flush()
-        self._leave()
+        if self._counted:
+            self._counted = False
+            self._edge.in_flight.leave()
         if len(exchange.body) > SMALL_BYTES:
             self._edge.buffers.settled(exchange.body, self.transport.get_write_buffer_size)
         if not looping:
@@ -217,7 +219,7 @@ class Connection(Channel):
 
     # -- receiving -----------------------------------------------------------------------------------------
 
-    def _run(self, raw: bytes | bytearray, view: memoryview, at: int, end: int) -> None:
+    def _run(self, raw: bytearray, view: memoryview, at: int, end: int) -> None:
         """Read `raw[at:end]` (which `view` shows) as far as it goes, and keep the rest."""
         self._looping = True
         try:
@@ -244,11 +246,12 @@ class Connection(Channel):
             self._flush()
 
     def _run_pending(self, more: memoryview | bytes = b"") -> None:
-        data = self._pending + more
+        data = bytearray(self._pending)
+        data += more
         self._pending = b""
         self._run(data, memoryview(data), 0, len(data))
 
-    def _read_head(self, raw: bytes | bytearray, view: memoryview, at: int, end: int) -> int:
+    def _read_head(self, raw: bytearray, view: memoryview, at: int, end: int) -> int:
         """Read a head and what there is of its body; the place behind, or -1 where it is not all there."""
         edge = self._edge
         stop = raw.find(b"\r\n\r\n", at, end)
@@ -282,7 +285,7 @@ class Connection(Channel):
             return stop
         if length <= edge.small_bytes and end - stop >= length:
             end = stop + length
-            exchange.body = memoryview(bytearray(view[stop:end]))
+            exchange.body = memoryview(raw[stop:end])
             self._dispatch(exchange)
             return end
         if length > edge.max_body:
@@ -440,7 +443,10 @@ class Connection(Channel):
         if in_flight.count < in_flight.limit:
             self._counted = True
             in_flight.enter()
-            self._handle(exchange)
+            try:  # as `_handle` does
+                self._edge.handle(exchange)
+            except Exception as exc:
+                self._fail(exchange, exc)
             return
         self._held = True
         self._started_at = 0.0
@@ -471,9 +477,12 @@ class Connection(Channel):
     def _handle(self, exchange: Exchange) -> None:
         try:
             self._edge.handle(exchange)
-        except Exception:
-            logger.exception("request failed outside the handler path=%s", exchange.head.path)
-            exchange.fail(500, "internal error")
+        except Exception as exc:
+            self._fail(exchange, exc)
+
+    def _fail(self, exchange: Exchange, error: Exception) -> None:
+        logger.error("request failed outside the handler path=%s", exchange.head.path, exc_info=error)
+        exchange.fail(500, "internal error")
 
     def _probe(self, exchange: Exchange) -> bool:
         if exchange.head.method not in ("GET", "HEAD"):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from headrace.runtime.http.heads import CHUNKED, Head, RecentHeads
+from headrace.runtime.http.heads import CHUNKED, Head
+from headrace.runtime.http.recent_heads import RecentHeads
 
 
 def head(target: bytes = b"/", *fields: bytes, version: bytes = b"HTTP/1.1") -> Head:
