@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Of some 100 bytes each: far below `wire.MAX_LINE`
 _SAMPLES_A_LINE = 200
+# What each process sees of the same thing: the largest is no less true than the others, a sum would be false
+_SHARED = ("headrace_gpu_memory_used_bytes", "headrace_gpu_memory_total_bytes", "headrace_batch_size_limit")
 _CUMULATIVE = ("counter", "histogram")
 
 
@@ -52,7 +54,7 @@ def lines_of(families: Iterable[wire.Family]) -> Iterator[wire.Samples]:
 
 
 def merged(groups: Iterable[Iterable[wire.Family]]) -> list[wire.Family]:
-    """Families of all `groups`, samples of the same name and labels added up."""
+    """Families of all `groups`, samples of the same name and labels added up (of shared things: the largest)."""
     kinds: dict[str, wire.Family] = {}
     sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     for group in groups:
@@ -61,7 +63,10 @@ def merged(groups: Iterable[Iterable[wire.Family]]) -> list[wire.Family]:
             of_family = sums.setdefault(family.name, {})
             for sample in family.samples:
                 key = (sample.name, tuple(sample.labels.items()))
-                of_family[key] = of_family.get(key, 0.0) + sample.value
+                if family.name in _SHARED:
+                    of_family[key] = max(of_family.get(key, sample.value), sample.value)
+                else:
+                    of_family[key] = of_family.get(key, 0.0) + sample.value
     return [
         wire.Family(
             name=name,

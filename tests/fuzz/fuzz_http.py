@@ -4,10 +4,12 @@ Run by `scripts/fuzz http`: atheris follows the branches of the edge's Python. A
 the corpus, `-max_total_time=...`.
 """
 
+import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
-import atheris
+atheris: Any = importlib.import_module("atheris")  # untyped, and installed by scripts/fuzz alone
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -31,6 +31,15 @@ def test_sums() -> None:
     assert text.count("# TYPE headrace_in_flight gauge") == 1
 
 
+def test_what_all_processes_share_is_not_added_up() -> None:
+    def seen(used: float) -> list[wire.Family]:
+        metrics = Metrics(())
+        metrics.gauge("gpu_memory_used_bytes", "of the GPU", lambda: used)
+        return families_of(metrics)
+
+    assert b"headrace_gpu_memory_used_bytes 7.0" in render(merged([seen(5), seen(7), seen(6)]))
+
+
 def test_only_counts_outlive_their_process() -> None:
     kept = {family.name for family in cumulative(counted(1))}
     assert "headrace_events" in kept
