@@ -3,6 +3,7 @@
 What does not belong here: frames (`websocket`), and plain requests (`asgi`).
 """
 
+import asyncio
 import binascii
 import hashlib
 import logging
@@ -79,6 +80,7 @@ class WebSocketCycle:
     async def run(self, app: "App", scope: dict[str, Any]) -> None:
         """Run the app; what it leaves open is closed."""
         failed = False
+        await asyncio.sleep(0)  # the read that brought the request is over: the connection can be given away
         try:
             await app(scope, self.receive, self.send)
         except ClientDisconnected:

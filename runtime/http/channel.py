@@ -62,6 +62,11 @@ class Channel(asyncio.BufferedProtocol):
         """What all connections of the listener share."""
         return self._edge
 
+    @property
+    def ended(self) -> bool:
+        """The client sends no more."""
+        return self._eof
+
     def address(self, which: str) -> object:
         """`peername` or `sockname`."""
         return self.transport.get_extra_info(which)

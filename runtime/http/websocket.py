@@ -77,7 +77,13 @@ class WebSocket(asyncio.BufferedProtocol):
         self._edge.left(connection)
         self.transport.set_protocol(self)
         self._receive(received)
-        self._flow()
+        if connection.ended and self._closing_since is None:  # nobody will tell of it again
+            self._closing_since = self._edge.now
+            self._end(ABNORMAL, "")
+        if connection.ended:
+            self.transport.close()
+        else:
+            self._flow()
 
     # -- called by the transport ---------------------------------------------------------------------------
 

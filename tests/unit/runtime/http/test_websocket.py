@@ -136,6 +136,16 @@ async def test_frames_behind_the_handshake_are_read() -> None:
         assert ENDED == [(1005, "")]
 
 
+@pytest.mark.parametrize("frames", [b"", frame(TEXT, b"early"), frame(3), frame(CLOSE)])
+async def test_a_client_that_ended_its_half_before_it_was_accepted(frames: bytes) -> None:
+    async with serving(AsgiEndpoint(echo_app)) as served:
+        client = await served.connect()
+        client.send(HANDSHAKE + frames)
+        client.writer.write_eof()
+        assert (await client.rest()).startswith(b"HTTP/1.1 101 ")
+        await until(lambda: served.in_flight.count == 0)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "status", "says"),
     [
