@@ -24,7 +24,8 @@ async def call(app: App, counts: TriggerMetrics, kind: str = "http") -> list[Mes
         sent.append(message)
 
     async def receive() -> Message:
-        return await asyncio.get_running_loop().create_future()
+        nothing: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        return await nothing
 
     await AsgiInvoker(app, counts, 0.02)({"type": kind, "path": "/"}, receive, send)
     return sent
