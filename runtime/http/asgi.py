@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import TYPE_CHECKING, Any, cast
 
+from ..eager import EagerRunner
 from ..errors import HandlerLoadError
 from .bodies import BodyStream
 from .errors import ClientDisconnected, RequestError
@@ -45,7 +46,7 @@ class AsgiEndpoint:
     def __init__(self, app: App, state: MutableMapping[str, Any] | None = None) -> None:
         self._app = app
         self._state = state if state is not None else {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._runner: EagerRunner | None = None
 
     def handle(self, exchange: "Exchange") -> None:
         """Run the app on the request."""
@@ -73,14 +74,17 @@ class AsgiEndpoint:
         self._run(cycle.run(self._app, scope_of(self._scope(exchange), exchange.head)))
 
     def _run(self, cycle: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(cycle)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._runner is None:
+            self._runner = EagerRunner(asyncio.get_running_loop(), None)
+        self._runner.run(cycle, _ended)
 
     async def aclose(self) -> None:
         """Wait for what apps do after their responses (background tasks)."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        if self._runner is not None:
+            while tasks := self._runner.tasks:
+                await asyncio.wait(tasks)
+            self._runner.close()
+            self._runner = None
 
     def _scope(self, exchange: "Exchange") -> dict[str, Any]:
         return {
@@ -99,6 +103,11 @@ class AsgiEndpoint:
             "state": dict(self._state),
             "extensions": {},
         }
+
+
+def _ended(result: None, error: BaseException | None) -> None:
+    if error is not None and not isinstance(error, asyncio.CancelledError):
+        raise error
 
 
 class _Cycle:

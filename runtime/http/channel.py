@@ -39,13 +39,14 @@ class Channel(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_drained", "_edge", "_eof", "_hung_up", "_idle_since", "_looping", "_out", "_phase", "_unsent",
+        "_addresses", "_drained", "_edge", "_eof", "_hung_up", "_idle_since", "_looping", "_out", "_phase", "_unsent",
         "blocked", "lost", "transport",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
         self.transport: Any = None  # uvloop's, which is no asyncio.Transport for the type checker
+        self._addresses: dict[str, object] = {}
         self._phase = Phase.HEAD
         self._out: list[bytes | memoryview] = []  # responses of this wake-up
         self._looping = False  # bytes are being read: what is answered meanwhile is written at the end
@@ -68,8 +69,11 @@ class Channel(asyncio.BufferedProtocol):
         return self._eof
 
     def address(self, which: str) -> object:
-        """`peername` or `sockname`."""
-        return self.transport.get_extra_info(which)
+        """`peername` or `sockname`; each costs a system call, once."""
+        address = self._addresses.get(which)
+        if address is None:
+            address = self._addresses[which] = self.transport.get_extra_info(which)
+        return address
 
     def pause_writing(self) -> None:
         """The client reads too slowly."""
@@ -85,8 +89,7 @@ class Channel(asyncio.BufferedProtocol):
         if self.lost:
             return
         self._out += parts
-        if not self._looping:
-            self._flush()
+        self._flush()
 
     async def drained(self) -> None:
         """Return when the client has read enough for more to be written.
