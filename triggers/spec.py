@@ -13,14 +13,19 @@ import msgspec
 
 from .errors import SpecError
 from .http import spec as http
+from .kafka import spec as kafka
 from .nats import spec as nats
 from .protocols import Capabilities
 from .units import convert
 
-TriggerSpec = http.HttpTrigger | nats.NatsTrigger
-SinkSpec = nats.NatsSink
+TriggerSpec = http.HttpTrigger | nats.NatsTrigger | kafka.KafkaTrigger
+SinkSpec = nats.NatsSink | kafka.KafkaSink
 
-CAPABILITIES: Mapping[str, Capabilities] = {"http": http.CAPABILITIES, "nats": nats.CAPABILITIES}
+CAPABILITIES: Mapping[str, Capabilities] = {
+    "http": http.CAPABILITIES,
+    "nats": nats.CAPABILITIES,
+    "kafka": kafka.CAPABILITIES,
+}
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")  # Kubernetes: RFC 1123 label
 
@@ -45,6 +50,8 @@ def parse_triggers(value: object, at: str = "$.triggers") -> tuple[TriggerSpec, 
     for index, spec in enumerate(specs):
         if isinstance(spec, nats.NatsTrigger):
             nats.check(spec, f"{at}[{index}]")
+        elif isinstance(spec, kafka.KafkaTrigger):
+            kafka.check(spec, f"{at}[{index}]")
         else:
             http.check(spec, f"{at}[{index}]")
     return specs
@@ -52,9 +59,13 @@ def parse_triggers(value: object, at: str = "$.triggers") -> tuple[TriggerSpec, 
 
 def parse_sink(value: object, at: str) -> SinkSpec:
     """A binding whose kind is a trigger kind."""
-    check_kind(value, ["nats"], at)
-    spec = convert(value, SinkSpec, at)
-    nats.check(spec, at)
+    check_kind(value, ["nats", "kafka"], at)
+    # msgspec reads a union of structs where the type is given so, which mypy does not take for a type
+    spec: SinkSpec = convert(value, SinkSpec, at)  # type: ignore[arg-type]
+    if isinstance(spec, kafka.KafkaSink):
+        kafka.check(spec, at)
+    else:
+        nats.check(spec, at)
     return spec
 
 

@@ -15,11 +15,11 @@ async def test_publishes_all(desk: Bench) -> None:
     assert {event.copy() for event in events} == {b"%d" % index for index in range(1200)}
 
 
-async def test_a_repeated_id_is_stored_once(desk: Bench) -> None:
+async def test_a_repeated_id_is_stored_once_where_the_broker_tells_by_it(desk: Bench) -> None:
     sink, backlog = await desk.sink(), await desk.backlog()
     for _ in range(3):
         await sink.publish([message(b"one", "t/a/1"), message(b"two", "t/a/2")])
-    assert (await backlog.read()).pending == 2
+    assert (await backlog.read()).pending == (2 if desk.queue.deduplicates else 6)
 
 
 async def test_nothing_to_publish(desk: Bench) -> None:

@@ -10,7 +10,12 @@ from itertools import count
 from typing import Protocol, TypeVar
 
 from headrace.runtime.buffers import FreshBuffers
+from headrace.triggers.errors import BrokerUnavailable
 from headrace.triggers.events import Event, Trigger
+from headrace.triggers.kafka.backlog import KafkaBacklog
+from headrace.triggers.kafka.sink import KafkaTopicSink
+from headrace.triggers.kafka.source import KafkaSource
+from headrace.triggers.kafka.spec import KafkaSink, KafkaTrigger
 from headrace.triggers.memory.backlog import MemoryBacklog
 from headrace.triggers.memory.queue import MemoryQueue
 from headrace.triggers.memory.sink import MemorySink
@@ -22,6 +27,7 @@ from headrace.triggers.nats.spec import NatsSink, NatsTrigger
 from headrace.triggers.protocols import Backlog, Message, Sink, Source
 from headrace.triggers.units import Seconds
 
+from .kafka import RunningKafka, make_topic
 from .nats import RunningBroker
 
 P = TypeVar("P", Source, Sink, Backlog)
@@ -31,7 +37,17 @@ ACK_WAIT_S = 0.6
 
 
 class Queue(Protocol):
-    """One fresh queue of some kind."""
+    """One fresh queue of some kind.
+
+    Attributes:
+        first_offset: Of the first event.
+        hand_over_s: How soon another gets what was handed back.
+        deduplicates: Whether the broker stores what has the same id once.
+    """
+
+    first_offset: int
+    hand_over_s: float
+    deduplicates: bool
 
     async def source(self) -> Source:
         """A source on it, open."""
@@ -60,6 +76,10 @@ class Queue(Protocol):
 
 class InMemory:
     """`headrace.triggers.memory`."""
+
+    first_offset = 1
+    hand_over_s = ACK_WAIT_S / 2
+    deduplicates = True
 
     def __init__(self) -> None:
         self.queue = MemoryQueue("work", asyncio.get_running_loop(), ACK_WAIT_S)
@@ -92,6 +112,9 @@ class InMemory:
 class OnJetStream:
     """`headrace.triggers.nats` on a real server; each queue is a stream of its own."""
 
+    first_offset = 1
+    hand_over_s = ACK_WAIT_S / 2
+    deduplicates = True
     _names = count()
 
     def __init__(self, broker: RunningBroker) -> None:
@@ -130,6 +153,65 @@ class OnJetStream:
 
     async def come_back(self) -> None:
         await asyncio.to_thread(self._broker.start)
+
+
+class OnKafka:
+    """`headrace.triggers.kafka` on a real broker; each queue is a topic of one partition, and a group."""
+
+    first_offset = 0
+    hand_over_s = 5.0  # the members that are left have to hear of it, with a heartbeat
+    deduplicates = False
+
+    def __init__(self, broker: RunningKafka, topic: str) -> None:
+        self._broker = broker
+        self.topic = topic
+
+    @classmethod
+    async def make(cls, broker: RunningKafka) -> "OnKafka":
+        return cls(broker, await make_topic(broker))
+
+    def trigger(self) -> KafkaTrigger:
+        return KafkaTrigger(
+            name=self.topic, brokers=(self._broker.address,), topics=(self.topic,), session_timeout=Seconds(1)
+        )
+
+    async def source(self) -> Source:
+        source = KafkaSource(self.trigger(), Trigger("work", "kafka"))
+        await source.open(FreshBuffers(), None)
+        return source
+
+    async def sink(self) -> Sink:
+        sink = KafkaTopicSink(KafkaSink(brokers=(self._broker.address,), topic=self.topic, publish_timeout=Seconds(10)))
+        await sink.open()
+        return sink
+
+    async def backlog(self) -> Backlog:
+        backlog = KafkaBacklog(self.trigger())
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await backlog.open()
+                    return backlog
+                except BrokerUnavailable:  # just started: its coordinator is not up yet
+                    await asyncio.sleep(0.05)
+
+    async def kill(self, source: Source) -> None:
+        assert isinstance(source, KafkaSource)
+        await killed(source)
+
+    async def go_away(self) -> None:
+        await asyncio.to_thread(self._broker.stop)
+
+    async def come_back(self) -> None:
+        await asyncio.to_thread(self._broker.start)
+
+
+async def killed(source: KafkaSource) -> None:
+    """End a source as SIGKILL does: its member says nothing to the group any more."""
+    coordinator = source._member._coordinator
+    source._partitions.clear()
+    coordinator.generation = -1  # so that it cannot leave
+    await source.aclose()
 
 
 class Bench:

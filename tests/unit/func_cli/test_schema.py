@@ -72,7 +72,7 @@ def test_the_templates_fit(template: str) -> None:
         ("limits: {maxBody: 64MB}", "$.limits.maxBody: none of anyOf"),
         ("triggers: [{name: a, kind: kafka}]", "$.triggers[0]: none of anyOf"),
         ("triggers: [{name: a, kind: nats}]", "$.triggers[0]: none of anyOf"),
-        ("bindings: {a: {kind: nats}}", "$.bindings.a: subject missing"),
+        ("bindings: {a: {kind: nats}}", "$.bindings.a: none of anyOf"),
         ("invoke: x", "$.invoke: not in enum"),
     ],
 )

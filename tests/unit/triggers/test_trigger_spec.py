@@ -32,8 +32,8 @@ def test_nats_trigger() -> None:
     [
         ({}, r"expected `array`, got `object` - at `\$\.triggers`"),
         ([1], r"expected `object`, got `int` - at `\$\.triggers\[0\]`"),
-        ([{"name": "x"}], r"expected `http` or `nats`, got nothing - at `\$\.triggers\[0\]\.kind`"),
-        ([{"name": "x", "kind": "kafka"}], r"expected `http` or `nats`, got `kafka` - at"),
+        ([{"name": "x"}], r"expected `http` or `nats` or `kafka`, got nothing - at `\$\.triggers\[0\]\.kind`"),
+        ([{"name": "x", "kind": "mqtt"}], r"expected `http` or `nats` or `kafka`, got `mqtt` - at"),
         (
             [{"name": "X", "kind": "http"}],
             r"expected a name of lower-case letters.*got `X` - at `\$\.triggers\[0\]\.name`",
@@ -64,7 +64,7 @@ def test_sink() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kind": "http"}, "expected `nats`, got `http`"),
+        ({"kind": "http"}, "expected `nats` or `kafka`, got `http`"),
         ({"subject": "out.*"}, "expected a subject without wildcards, got `out.\\*`"),
         ({"publishTimeout": "0"}, "expected >= 0.001, got 0"),
     ],
