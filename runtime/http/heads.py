@@ -42,8 +42,8 @@ class Head:
     """
 
     __slots__ = (
-        "_headers", "expects_continue", "http_1_1", "is_cloudevent", "is_probe", "keep_alive", "length", "method",
-        "raw", "target",
+        "_headers", "_parts", "expects_continue", "http_1_1", "is_cloudevent", "is_probe", "keep_alive", "length",
+        "method", "raw", "target",
     )  # fmt: skip
 
     def __init__(self, raw: bytes) -> None:
@@ -51,6 +51,7 @@ class Head:
         self.expects_continue = False
         self.length = 0
         self._headers: list[tuple[bytes, bytes]] | None = None
+        self._parts: tuple[bytes, bytes] | None = None
         if raw[0] < 65:  # llhttp would skip line breaks, which belong to no head here
             raise RequestError(400, "expected a request line")
         try:
@@ -111,6 +112,7 @@ class Head:
         head.method = self.method
         head.target = self.target
         head._headers = None
+        head._parts = self._parts
         return head
 
     def _read_version(self, rest: bytes) -> None:
@@ -163,7 +165,7 @@ class Head:
     @property
     def raw_path(self) -> bytes:
         """The target's path as sent, without the query."""
-        return _origin(self.target).partition(b"?")[0]
+        return self._split()[0]
 
     @property
     def path(self) -> str:
@@ -178,7 +180,13 @@ class Head:
     @property
     def query(self) -> bytes:
         """The target's query as sent, without the question mark."""
-        return _origin(self.target).partition(b"?")[2]
+        return self._split()[1]
+
+    def _split(self) -> tuple[bytes, bytes]:
+        if self._parts is None:
+            path, _, query = _origin(self.target).partition(b"?")
+            self._parts = (path, query)
+        return self._parts
 
 
 def check_partial(data: bytes | bytearray) -> None:

@@ -406,10 +406,17 @@ class Connection(Channel):
         length = exchange.head.length
         if length > edge.max_body:
             raise _too_large(edge.max_body)
-        awaits = exchange.head.expects_continue and length != 0 and at == end
+        if 0 <= length <= end - at:  # all there: nothing is left to receive, and so to stop and go on with
+            stream = exchange.stream = BodyStream(_no_flow, None)
+            if length:
+                stream.feed(view[at : at + length])
+            stream.end()
+            self._dispatch(exchange)
+            return at + length
+        awaits = exchange.head.expects_continue and at == end
         stream = exchange.stream = BodyStream(self._flow, self._continue if awaits else None)
         self._begin_feed(exchange, StreamedBody(stream, length, ChunkDecoder(edge.max_body, edge.max_header)))
-        if length == 0 or at < end:
+        if at < end:
             at += self._feed(view[at:end])
         self._incoming = None
         self._dispatch(exchange)
@@ -548,6 +555,10 @@ class Connection(Channel):
 
 def _too_large(max_body: int) -> RequestError:
     return RequestError(413, f"expected at most {max_body} bytes of body", "too_large")
+
+
+def _no_flow(wanted: bool) -> None:
+    """A body that is there needs none."""
 
 
 def _no_memory() -> RequestError:

@@ -32,6 +32,9 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+# Most fields of responses are the same again and again, and checking one costs 0.8 µs
+_known_lines: dict[tuple[bytes, bytes], bytes] = {}
+_MAX_KNOWN_LINES, _MAX_KNOWN_LINE_BYTES = 256, 256
 # The server's own: what it says of the connection and of the body's length must be true
 OWN_FIELDS = frozenset(
     (b"connection", b"content-length", b"date", b"keep-alive", b"transfer-encoding", b"upgrade", b"trailer")
@@ -73,14 +76,25 @@ def header_lines(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
         ValueError: A name is no token, or a value holds a line break or another control character.
     """
     lines: list[bytes] = []
-    for name, value in pairs:
-        if _NAME.fullmatch(name) is None:
-            raise ValueError(f"header name: expected a token, got {name!r}")
-        if _VALUE.fullmatch(value) is None:
-            raise ValueError(f"header {name.decode('latin-1')!r}: expected a value without control characters")
-        if name.lower() not in OWN_FIELDS:
-            lines.append(b"%b: %b\r\n" % (name, value))
+    for pair in pairs:
+        line = _known_lines.get(pair)
+        if line is None:
+            line = _line(*pair)
+            if len(line) <= _MAX_KNOWN_LINE_BYTES:
+                if len(_known_lines) >= _MAX_KNOWN_LINES:
+                    _known_lines.clear()
+                _known_lines[pair] = line
+        lines.append(line)
     return b"".join(lines)
+
+
+def _line(name: bytes, value: bytes) -> bytes:
+    """A field's line; empty where it is the server's own."""
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(f"header name: expected a token, got {name!r}")
+    if _VALUE.fullmatch(value) is None:
+        raise ValueError(f"header {name.decode('latin-1')!r}: expected a value without control characters")
+    return b"" if name.lower() in OWN_FIELDS else b"%b: %b\r\n" % (name, value)
 
 
 def error_body(reason: str) -> bytes:
