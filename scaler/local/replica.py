@@ -27,6 +27,7 @@ from headrace.triggers.wire import (
     Hello,
     Ping,
     Ready,
+    Samples,
     Status,
     Unready,
 )
@@ -164,7 +165,7 @@ class ReplicaProcess:
                 self._leave(ReplicaState.DRAINING if isinstance(message, Draining) else ReplicaState.UNREADY)
             case Failed():
                 self._fail(message.reason)
-            case Hello() | Ready():
+            case Hello() | Ready() | Samples():  # the last is a worker's, for its supervisor
                 pass
 
     def _on_ready(self) -> None:
