@@ -8,7 +8,7 @@ What does not belong here: finding the app, and HTTP itself.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..eager import EagerRunner
 from ..errors import HandlerLoadError
@@ -255,8 +255,8 @@ class Lifespan:
             logger.debug("lifespan is not supported error=%r", exc)
 
 
-def _address(address: object) -> tuple[str, int] | None:
-    if isinstance(address, tuple) and len(cast("tuple[object, ...]", address)) >= 2:
-        host, port = cast("tuple[str, int]", address[:2])
-        return host, port
-    return None
+def _address(address: Any) -> tuple[str, int] | None:
+    """Host and port; None for what is no Internet address."""
+    if not isinstance(address, tuple) or len(address) < 2:
+        return None
+    return address if len(address) == 2 else address[:2]
