@@ -10,7 +10,6 @@ from itertools import count
 from typing import Protocol, TypeVar
 
 from headrace.runtime.buffers import FreshBuffers
-from headrace.triggers.errors import BrokerUnavailable
 from headrace.triggers.events import Event, Trigger
 from headrace.triggers.kafka.backlog import KafkaBacklog
 from headrace.triggers.kafka.sink import KafkaTopicSink
@@ -187,13 +186,8 @@ class OnKafka:
 
     async def backlog(self) -> Backlog:
         backlog = KafkaBacklog(self.trigger())
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    await backlog.open()
-                    return backlog
-                except BrokerUnavailable:  # just started: its coordinator is not up yet
-                    await asyncio.sleep(0.05)
+        await backlog.open()
+        return backlog
 
     async def kill(self, source: Source) -> None:
         assert isinstance(source, KafkaSource)

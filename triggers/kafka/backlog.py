@@ -32,6 +32,12 @@ _FETCH_WAIT_S = 5.0
 _LOOK_AGAIN_S = 10.0
 """A partition that was made since, or a topic that a pattern matches, is seen after this."""
 _NONE = -1
+_MOVING = (
+    errors.GroupCoordinatorNotAvailableError,
+    errors.NotCoordinatorForGroupError,
+    errors.GroupLoadInProgressError,
+)
+_MOVING_S = 0.1
 
 
 class KafkaBacklog:
@@ -143,13 +149,20 @@ class KafkaBacklog:
 
     async def _committed(self, partitions: list[TopicPartition]) -> dict[TopicPartition, tuple[int, str]]:
         nowhere: tuple[int, str] = (_NONE, "")
-        found = dict.fromkeys(partitions, nowhere)
-        response = await self._ask_coordinator(OffsetFetchRequest(self._spec.group, _by_topic(partitions)))
-        for topic, parts in response.topics:
-            for number, offset, metadata, code in parts:
-                self._check(code)
-                found[TopicPartition(topic, number)] = (offset, metadata or "")
-        return found
+        found: dict[TopicPartition, tuple[int, str]] = dict.fromkeys(partitions, nowhere)
+        request = OffsetFetchRequest(self._spec.group, _by_topic(partitions))
+        while True:
+            try:
+                response = await self._ask_coordinator(request)
+                for topic, parts in response.topics:
+                    for number, offset, metadata, code in parts:
+                        _check(code)
+                        found[TopicPartition(topic, number)] = (offset, metadata or "")
+            except _MOVING:  # the first group of a cluster waits for the topic that positions are kept in
+                self._coordinator = None
+                await asyncio.sleep(_MOVING_S)
+            else:
+                return found
 
     async def _pin(self, positions: Mapping[TopicPartition, int]) -> None:
         """Commit where a group that never was begins; a group with members does it itself."""
@@ -175,11 +188,6 @@ class KafkaBacklog:
         except errors.KafkaError:
             self._coordinator = None
             raise
-
-    def _check(self, code: int) -> None:
-        if code:
-            self._coordinator = None  # it may have moved
-            raise errors.for_code(code)()
 
     @asynccontextmanager
     async def _mapped(self, what: str, timeout_s: float) -> AsyncGenerator[None, None]:
@@ -233,6 +241,11 @@ class KafkaBacklog:
             sentinel.seek(partition, offset)
         async with self._mapped("watch", 2 * _LOOK_AGAIN_S):
             return bool(await sentinel.getmany(timeout_ms=round(_LOOK_AGAIN_S * 1000)))
+
+
+def _check(code: int) -> None:
+    if code:
+        raise errors.for_code(code)()
 
 
 def _by_topic(partitions: list[TopicPartition]) -> list[tuple[str, list[int]]]:

@@ -130,7 +130,8 @@ def backoff(least_s: float, most_s: float) -> Iterator[float]:
 def _text(exc: BaseException) -> str:
     if isinstance(exc, TimeoutError) and not str(exc):
         return "no answer in time"
-    said = str(exc) or type(exc).__name__
+    # aiokafka puts a type's name before a text
+    said = str(exc).removeprefix(f"{type(exc).__name__}: ") or type(exc).__name__
     return said[:1].lower() + said[1:]
 
 

@@ -86,9 +86,13 @@ class KafkaEvent(Event):
             said = {
                 name: msgspec.json.decode(value, type=str)
                 for name, value in members.items()
-                if name not in ("data", "data_base64") and bytes(value[:1]) == b'"'
+                if name not in ("data", "data_base64") and bytes(value)[:1] == b'"'
             }
-            body = a2b_base64(msgspec.json.decode(members["data_base64"])) if "data_base64" in members else None
+            body = (
+                a2b_base64(msgspec.json.decode(members["data_base64"], type=str), strict_mode=True)
+                if "data_base64" in members
+                else None
+            )
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError, TypeError):
             return None
         if not all(name in said for name in ("id", "source", "type")):
@@ -127,6 +131,6 @@ def _plain(data: msgspec.Raw | None, said: dict[str, str]) -> bytes:
     if data is None:
         return b""
     media_type = said.get("datacontenttype", "application/json").partition(";")[0].strip().lower()
-    if not media_type.endswith(("/json", "+json")) and bytes(data[:1]) == b'"':
+    if not media_type.endswith(("/json", "+json")) and bytes(data)[:1] == b'"':
         return msgspec.json.decode(data, type=str).encode()
     return bytes(data)

@@ -66,6 +66,8 @@ class KafkaSource:
         self._revoking = False
         self._linger: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
+        self._joining: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def open(self, buffers: Buffers, device: Device | None) -> None:
         """Connect and begin to join the group; raises `TriggerError` where a topic is missing."""
@@ -125,6 +127,7 @@ class KafkaSource:
 
     async def aclose(self) -> None:
         """Commit what is settled, leave the group and disconnect."""
+        self._closing = True
         if self._linger is not None:
             self._linger.cancel()
         if self._leaving is not None:
@@ -282,8 +285,17 @@ class KafkaSource:
         """Join again after having left; outages are ridden out."""
         if self._leaving is not None:
             await asyncio.shield(self._leaving)
-        if not self._member.ended:
-            return
+        if self._joining is None and self._member.ended:
+            # a task of its own: a connection that is just being made must not be cut off with a fetch
+            self._joining = asyncio.create_task(self._join())
+            self._joining.add_done_callback(self._has_joined)
+        if self._joining is not None:
+            await asyncio.shield(self._joining)
+
+    def _has_joined(self, _: asyncio.Task[None]) -> None:
+        self._joining = None
+
+    async def _join(self) -> None:
         for pause_s in backoff(0.05, 5.0):
             self._member = Member(self._spec, self)
             self._commits.member = self._member
@@ -291,7 +303,10 @@ class KafkaSource:
                 await self._member.start()
                 return
             except TriggerError as exc:
+                await self._member.aclose()
                 logger.warning("not joined trigger=%s error=%s", self._spec.name, exc)
+                if self._closing:
+                    return
                 await asyncio.sleep(pause_s)
 
     def _watch_linger(self) -> None:
@@ -313,6 +328,8 @@ class KafkaSource:
 
     async def _release(self) -> None:
         """Commit what is settled, and be no member any more."""
+        if self._joining is not None:
+            await asyncio.shield(self._joining)
         if self._positioning is not None:
             self._positioning.cancel()
             await asyncio.gather(self._positioning, return_exceptions=True)

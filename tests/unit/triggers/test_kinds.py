@@ -8,6 +8,10 @@ import pytest
 from headrace.triggers.errors import ReferenceMissing, SpecError, UsageError
 from headrace.triggers.events import Trigger
 from headrace.triggers.http.spec import HttpTrigger
+from headrace.triggers.kafka.backlog import KafkaBacklog
+from headrace.triggers.kafka.sink import KafkaTopicSink
+from headrace.triggers.kafka.source import KafkaSource
+from headrace.triggers.kafka.spec import KafkaSink, KafkaTrigger, Security
 from headrace.triggers.kinds import make_backlog, make_sink, make_source
 from headrace.triggers.nats.backlog import JetStreamBacklog
 from headrace.triggers.nats.sink import JetStreamSink
@@ -25,6 +29,21 @@ def test_makes_nats_parts() -> None:
     assert isinstance(make_source(spec, TRIGGER, REFERENCES, ENVIRON), JetStreamSource)
     assert isinstance(make_backlog(spec, REFERENCES, ENVIRON), JetStreamBacklog)
     assert isinstance(make_sink(NatsSink(subject="out"), REFERENCES, ENVIRON), JetStreamSink)
+
+
+def test_makes_kafka_parts() -> None:
+    security = Security(protocol="SASL_SSL", mechanism="PLAIN", username="u", password="{{ env:TOKEN }}")
+    spec = KafkaTrigger(name="t", brokers=("k:1",), topics=("{{ env:STREAM }}",), security=security)
+    source = make_source(spec, TRIGGER, REFERENCES, ENVIRON)
+    assert isinstance(source, KafkaSource)
+    assert (source._spec.topics, source._spec.security and source._spec.security.password) == (("S",), "hush")
+    assert isinstance(make_backlog(spec, REFERENCES, ENVIRON), KafkaBacklog)
+    assert isinstance(make_sink(KafkaSink(brokers=("k:1",), topic="t"), REFERENCES, ENVIRON), KafkaTopicSink)
+
+
+def test_resolved_values_of_kafka_are_checked() -> None:
+    with pytest.raises(SpecError, match=r"got `a b` - at `bindings\[topic=.*\]\.topic`"):
+        make_sink(KafkaSink(brokers=("k:1",), topic="{{ env:BAD }}"), REFERENCES, ENVIRON)
 
 
 def test_http_has_no_source_and_no_backlog() -> None:
@@ -63,32 +82,38 @@ class Hide:
         if name == {hidden!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Hide())
+from headrace.triggers.kafka.spec import KafkaTrigger
 from headrace.triggers.kinds import make_backlog
 from headrace.triggers.nats.spec import NatsTrigger
 from headrace.triggers.references import References
 try:
-    make_backlog(NatsTrigger(name="t", stream="S"), References(), {{}})
+    make_backlog({spec}, References(), {{}})
 except ImportError as exc:
     print(type(exc).__name__, exc)
 """
 
+NATS = "NatsTrigger(name='t', stream='S')"
+KAFKA = "KafkaTrigger(name='t', brokers=('k:1',), topics=('a',))"
+
 
 @pytest.mark.parametrize(
-    ("hidden", "said"),
+    ("hidden", "spec", "said"),
     [
-        ("nats", "ImportError kind `nats` needs its client: pip install 'headrace[nats]'"),
-        ("email.parser", "ModuleNotFoundError No module named 'email.parser'"),
+        ("nats", NATS, "ImportError kind `nats` needs its client: pip install 'headrace[nats]'"),
+        ("aiokafka", KAFKA, "ImportError kind `kafka` needs its client: pip install 'headrace[kafka]'"),
+        ("email.parser", NATS, "ModuleNotFoundError No module named 'email.parser'"),
     ],
 )
-def test_a_missing_extra_names_what_installs_it(hidden: str, said: str) -> None:
-    code = WITHOUT.format(hidden=hidden)
+def test_a_missing_extra_names_what_installs_it(hidden: str, spec: str, said: str) -> None:
+    code = WITHOUT.format(hidden=hidden, spec=spec)
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == said
 
 
 def test_kinds_import_no_client_by_themselves() -> None:
     code = (
-        "import sys, headrace.triggers.kinds; print([m for m in sys.modules if m.split('.')[0] in ('nats', 'asyncio')])"
+        "import sys, headrace.triggers.kinds; print([m for m in sys.modules if m.split('.')[0] in "
+        "('aiokafka', 'nats', 'asyncio')])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"
