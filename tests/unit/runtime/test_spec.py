@@ -96,7 +96,10 @@ def test_batching() -> None:
         ({"limits": {"maxHeader": 10}}, "expected >= 1024, got 10 - at `$.limits.maxHeader`"),
         ({"limits": {"maxBoddy": 10}}, "object contains unknown field `maxBoddy` - at `$.limits`"),
         ({"bindings": []}, "expected `object`, got `array` - at `$.bindings`"),
-        ({"bindings": {"out": {"kind": "redis"}}}, "expected `nats` or `kafka`, got `redis` - at `$.bindings.out.kind`"),
+        (
+            {"bindings": {"out": {"kind": "redis"}}},
+            "expected `nats` or `kafka`, got `redis` - at `$.bindings.out.kind`",
+        ),
         (
             {"triggers": [{"name": "t", "kind": "nats", "stream": "S", "sink": "out"}], "bindings": {}},
             "expected the name of a binding (there are: none), got `out` - at `$.triggers[0].sink`",
