@@ -20,7 +20,6 @@ INTERVAL_S = 0.1
 """Between commits of what is settled: at most this much is delivered again after a crash."""
 _AGAIN_S = 0.5
 _FLUSH_S = 5.0
-_MOST_UNDER_WAY = 8
 
 
 class Commits:
@@ -40,7 +39,7 @@ class Commits:
         self._name = name
         self._partitions = partitions
         self._dirty: set[TopicPartition] = set()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._lost = ""
 
@@ -54,28 +53,35 @@ class Commits:
     async def claim(self) -> None:
         """Have a request that says what is being worked on written before this returns; its answer comes later.
 
-        It need not be waited for: what the kernel has been given reaches the broker though the process dies. While
-        a commit is under way more is claimed than was taken, as brokers answer one in 5 ms
-        (group.coordinator.append.linger.ms): else each fetch would wait for its own.
+        It need not be waited for: what the kernel has been given reaches the broker though the process dies, and is
+        read if nothing lies before it. As brokers answer a commit in 5 ms (group.coordinator.append.linger.ms),
+        more is claimed than was taken where one follows another, and again before that is used up.
         """
         unclaimed = [partition for partition in self._partitions.values() if partition.unclaimed]
-        if not unclaimed:
-            return
-        for partition in unclaimed:
-            partition.claim(ahead=bool(self._under_way))
-            self._dirty.add(partition.key)
-        if len(self._under_way) >= _MOST_UNDER_WAY:
-            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-        self._start()
-        await asyncio.sleep(0)  # a task's first step is taken before ours goes on
+        if not unclaimed and self._under_way is None:
+            unclaimed = [partition for partition in self._partitions.values() if partition.running_out]
+            for partition in unclaimed:
+                partition.claim(ahead=True)
+                self._dirty.add(partition.key)
+            if unclaimed:
+                self._start()
+        elif unclaimed:
+            busy = self._under_way is not None
+            while self._under_way is not None:
+                await asyncio.wait({self._under_way})
+            for partition in unclaimed:
+                partition.claim(ahead=busy)
+                self._dirty.add(partition.key)
+            self._start()
+            await asyncio.sleep(0)  # a task's first step is taken before ours goes on
 
     async def flush(self) -> None:
         """Commit what is settled now, as far as the group takes it."""
         self._stop_timer()
         if not self._partitions:
             return
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=_FLUSH_S)
+        if self._under_way is not None:
+            await asyncio.wait({self._under_way}, timeout=_FLUSH_S)
         self._dirty.update(self._partitions)
         try:
             async with asyncio.timeout(_FLUSH_S):
@@ -92,15 +98,18 @@ class Commits:
         self._timer = None
         for partition in self._partitions.values():
             partition.unclaim()
-        if len(self._under_way) < _MOST_UNDER_WAY:
+        if self._under_way is None:
             self._start()
         else:
             self._again(INTERVAL_S)
 
     def _start(self) -> None:
-        task = asyncio.create_task(self._commit())
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._under_way = asyncio.create_task(self._commit())
+        self._under_way.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if self._under_way is task:
+            self._under_way = None
 
     async def _commit(self) -> None:
         try:

@@ -91,6 +91,7 @@ class Partition:
         self._reach = position
         self._claimed = position
         self._unclaimed = 0
+        self._ahead = 0
         self._seen = -1  # the reach at the last `unclaim`
         self._position = position
         self._ordering = ordering
@@ -243,9 +244,15 @@ class Partition:
         """Whether events were taken that no commitment tells of yet."""
         return self._reach > self._claimed
 
+    @property
+    def running_out(self) -> bool:
+        """Whether most of what was claimed ahead is taken."""
+        return self._claimed - self._reach < self._ahead // 2
+
     def claim(self, *, ahead: bool) -> None:
         """Have the next commitment tell of what was taken; and `ahead` of it, of as much again."""
-        self._claimed = self._reach + (min(self._unclaimed, MOST_AHEAD) if ahead else 0)
+        self._ahead = min(self._unclaimed, MOST_AHEAD) if ahead else 0
+        self._claimed = self._reach + self._ahead
         self._unclaimed = 0
 
     @property
