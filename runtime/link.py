@@ -105,9 +105,9 @@ class PlatformLink:
 
         if self._channel is not None:
             self._metrics = metrics
-            self._read_status = status
             self._in_flight = in_flight
-            in_flight.on_change = self._changed
+            self.report_as(status)
+            in_flight.on_change = self.changed
 
     def report_as(self, read_status: Callable[[], wire.Status]) -> None:
         """Let `read_status` say what `Status` says; `changed` has it sent."""
@@ -116,7 +116,10 @@ class PlatformLink:
     def changed(self) -> None:
         """Send a `Status` soon; many calls send one."""
         if self._channel is not None and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(STATUS_INTERVAL_S, self._send_changed)
+            # The hook is taken off until the line is sent: between two lines an event costs nothing here.
+            if self._in_flight is not None:
+                self._in_flight.on_change = None
+            self._timer = asyncio.get_running_loop().call_later(STATUS_INTERVAL_S, self._send_status)
 
     def close(self) -> None:
         """Hang up: this process ends by itself."""
@@ -126,19 +129,10 @@ class PlatformLink:
         if self._channel is not None:
             self._channel.close()
 
-    def _changed(self) -> None:
-        # The hook is taken off until the line is sent: between two lines an event costs nothing here.
-        if self._in_flight is not None:
-            self._in_flight.on_change = None
-            self._timer = asyncio.get_running_loop().call_later(STATUS_INTERVAL_S, self._send_status)
-
     def _send_status(self) -> None:
-        if self._in_flight is not None and self._read_status is not None:
-            self._in_flight.on_change = self._changed
-            self.send(self._read_status())
-
-    def _send_changed(self) -> None:
         self._timer = None
+        if self._in_flight is not None:
+            self._in_flight.on_change = self.changed
         if self._read_status is not None:
             self.send(self._read_status())
 

@@ -56,7 +56,6 @@ class StreamSet:
         self._pumps: dict[str, StreamPump] = {}
         self._retrying: list[asyncio.Task[None]] = []
         self._started = False
-        self._attach: Callable[[TriggerSpec], Awaitable[None]]
 
     async def open(
         self, intake: Intake, in_flight: InFlight, metrics: Metrics, buffers: Buffers, device: Device
